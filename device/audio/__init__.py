@@ -1,0 +1,1 @@
+"""Capture and playback: drivers behind one port, the two threads that run them, and their rings."""

@@ -1,0 +1,1 @@
+"""Numpy on frames: objects with state, no I/O and no threads."""

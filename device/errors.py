@@ -1,0 +1,52 @@
+"""Every error that Pressel raises, named by who is to blame.
+
+    PresselError
+    ├── ConfigError    the owner's: a file or a setting; ends the process with 78
+    ├── AudioError     the sound card's: missing, refused, gone
+    ├── PanelError     the GPIO's: no chip, a line that is taken
+    ├── BackendError   the companion's: no grant (kind says whether to try again)
+    ├── LinkError      the network's: the session's socket is refused or gone
+    ├── ProtocolError  the provider's: a message that makes no sense
+    └── StateError     the state folder's: locked, unreadable
+"""
+
+
+class PresselError(Exception):
+    """Root; its text is one line that names the thing and the mend."""
+
+
+class ConfigError(PresselError):
+    """A setting that cannot be used."""
+
+
+class AudioError(PresselError):
+    """The sound card is missing, refuses a format, or has gone."""
+
+
+class PanelError(PresselError):
+    """The GPIO lines cannot be used."""
+
+
+class BackendError(PresselError):
+    """No grant. `fatal` when trying again cannot help; `retry_after_s` when the backend named a time."""
+
+    def __init__(self, text: str, *, fatal: bool = False, retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.fatal = fatal
+        self.retry_after_s = retry_after_s
+
+
+class LinkError(PresselError):
+    """The session's socket is refused or gone. `fatal` when trying again cannot help."""
+
+    def __init__(self, text: str, *, fatal: bool = False) -> None:
+        super().__init__(text)
+        self.fatal = fatal
+
+
+class ProtocolError(PresselError):
+    """A message from the provider that makes no sense; the session goes on without it."""
+
+
+class StateError(PresselError):
+    """The state folder cannot be used."""

@@ -1,0 +1,1 @@
+"""The grant over HTTP and the session over a WebSocket."""

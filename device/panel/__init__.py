@@ -1,0 +1,1 @@
+"""Button, wake line and status light, behind one port."""

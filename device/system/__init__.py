@@ -1,0 +1,1 @@
+"""What the machine gives: state on disk, the control socket, counters, systemd."""
