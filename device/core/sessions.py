@@ -33,3 +33,51 @@ class Book(msgspec.Struct, frozen=True):
     version: Literal[1] = 1
     sessions: dict[str, Session] = {}
     volume: int | None = None
+
+
+class Memory:
+    """The last turns of a conversation, in the order in which they were said.
+
+    A transcript may come long after its turn (OpenAI Realtime transcribes asynchronously), so a turn has a
+    place from the start and its words are filled in.
+    """
+
+    def __init__(self, turns: tuple[Turn, ...] = (), *, keep: int = 20, max_chars: int = 2000) -> None:
+        self._keep = keep
+        self._max_chars = max_chars
+        self._entries: dict[str, Turn] = {f"restored-{n}": turn for n, turn in enumerate(turns[-keep:])}
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The turns that have words, oldest first, at most `keep` of them."""
+        if self._keep <= 0:
+            return ()
+        return tuple(turn for turn in self._entries.values() if turn.text)[-self._keep :]
+
+    def place(self, key: str, role: Role) -> None:
+        """Give a turn its place; its words come later."""
+        self._entries.setdefault(key, Turn(role, ""))
+
+    def fill(self, key: str, role: Role, text: str) -> None:
+        """Set a turn's words; blank ones leave it out."""
+        self._entries[key] = Turn(role, " ".join(text.split())[: self._max_chars])
+        while len(self._entries) > 4 * max(self._keep, 1):
+            del self._entries[next(iter(self._entries))]
+
+    def has(self, key: str) -> bool:
+        """Tell whether the turn's words are known."""
+        return key in self._entries and bool(self._entries[key].text)
+
+
+def heard_part(text: str, heard_ms: int, received_ms: int) -> str:
+    """Return the words of `text` that were heard, by the share of its sound, whole words only.
+
+    `text` is what had come for `received_ms` of sound. Words are not evenly spread in a real voice, so the
+    last word is a guess; an ellipsis marks the cut.
+    """
+    if received_ms <= 0 or heard_ms <= 0:
+        return ""
+    if heard_ms >= received_ms:
+        return text
+    words = text[: len(text) * heard_ms // received_ms].rsplit(" ", 1)[0].strip()
+    return f"{words}…" if words else ""

@@ -1,0 +1,488 @@
+"""The conversation: facts and the time in, orders out. The moves it may make are declared in `moves`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from device.core import actions as a
+from device.core import events as e
+from device.core.moves import MOVES, State
+from device.core.sessions import Memory, heard_part
+
+if TYPE_CHECKING:
+    from device.core.patience import Patience
+    from device.core.sessions import Session
+
+Mode = Literal["push_to_talk", "open_mic"]
+TurnEnd = Literal["client", "server"]
+Actions = list[a.Action]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The numbers of a conversation. `half_duplex`: the microphone is shut while the device speaks."""
+
+    mode: Mode = "push_to_talk"
+    turn_end: TurnEnd = "client"
+    half_duplex: bool = True
+    preroll_ms: int = 500
+    tail_ms: int = 250
+    shortest_press_ms: int = 300
+    longest_turn_ms: int = 120_000
+    silence_limit_ms: int = 15_000
+    idle_hangup_ms: int = 60_000
+    reply_timeout_ms: int = 20_000
+    connect_patience_ms: int = 30_000
+    renew_margin_ms: int = 60_000
+    keep_turns: int = 20
+
+
+@dataclass
+class Turn:
+    """The user's turn in the making: hands free or by the button, open or ended, and how far it got."""
+
+    began: float
+    hands_free: bool
+    ended: bool = False
+    speech: bool = False
+    item: str | None = None
+
+
+class Conversation:
+    """One device's talk. Call `handle` for each fact and at `deadline`; carry out the orders in sequence."""
+
+    def __init__(self, rules: Rules, patience: Patience, stored: Session | None = None) -> None:
+        self.state = State.IDLE
+        self.attempt = 0
+        self.muted = False
+        self._rules = rules
+        self._patience = patience
+        self._turn: Turn | None = None
+        self._up = False
+        self._timers: dict[str, float] = {}
+        self._replies: dict[str, str] = {}  # admitted and not heard out: id -> words so far
+        self._sent_whole: set[str] = set()
+        self._awaited_tools = False
+        self._quiet_at = float("-inf")
+        self._load(stored)
+
+    def _load(self, stored: Session | None) -> None:
+        self._memory = Memory(stored.turns if stored else (), keep=self._rules.keep_turns)
+        self._session_id = stored.session_id if stored else None
+        self._provider = stored.provider if stored else ""
+        self._heard_ms = stored.heard_ms if stored else 0
+
+    @property
+    def deadline(self) -> float | None:
+        """When to hand in `Elapsed` next, in monotonic seconds."""
+        return min(self._timers.values(), default=None)
+
+    def handle(self, event: e.Event, now: float) -> Actions:
+        """Take one fact. A fact that comes too late to matter, or from an older attempt, returns []."""
+        if isinstance(event, e.Attempted) and (event.attempt != self.attempt or not self._live):
+            return []
+        legal = MOVES[self.state].get(type(event))
+        if legal is None:
+            return []
+        before = self.state
+        done: Actions = getattr(self, _HANDLERS[type(event)])(event, now)
+        assert self.state in legal, f"{before} may not become {self.state} on {event}"
+        return done
+
+    # --- the panel
+
+    def _pressed(self, event: e.Pressed, now: float) -> Actions:
+        hands_free = self._rules.mode == "open_mic"
+        match self.state:
+            case State.LISTENING if hands_free:
+                return self._end_talk(now)
+            case State.LISTENING:  # the button takes over a turn that the wake line began
+                assert self._turn
+                self._turn.hands_free = False
+                return []
+            case State.CONNECTING if hands_free:
+                return self._abandon(now)
+            case State.CONNECTING:
+                return self._reopen()
+            case State.RETRYING:
+                return [*self._reopen(), *self._retry_now(now)]
+        return self._begin(event.at, now, hands_free=hands_free)
+
+    def _woken(self, event: e.Woken, now: float) -> Actions:
+        if self.state is State.RETRYING:
+            return self._retry_now(now)
+        return self._begin(event.at, now, hands_free=True)
+
+    def _begin(self, at: float, now: float, *, hands_free: bool) -> Actions:
+        """Start a turn from wherever nobody listens yet; a reply that sounds is interrupted."""
+        if self.muted:
+            return [a.Tell("warning", "the microphone is muted; `pressel ctl unmute` switches it on")]
+        cut = self._interrupt(now) if self.state in (State.AWAITING, State.SPEAKING) else []
+        since_quiet_ms = (at - self._quiet_at) * 1000 - (self._rules.tail_ms if self._rules.half_duplex else 0)
+        lead_ms = int(max(0.0, min(self._rules.preroll_ms, since_quiet_ms)))
+        return [*cut, *self._open_turn(at, lead_ms, now, hands_free=hands_free)]
+
+    def _open_turn(self, at: float, lead_ms: int, now: float, *, hands_free: bool) -> Actions:
+        self._turn = Turn(began=at, hands_free=hands_free)
+        begun: Actions = [a.BeginTurn(at, lead_ms)]
+        self._timers["turn"] = at + self._rules.longest_turn_ms / 1000
+        if self._up:
+            self._listen(now)
+            return [*begun, a.AttachTurn(self.attempt)]
+        self._patience.reset()
+        self._timers["patience"] = now + self._rules.connect_patience_ms / 1000
+        return [*begun, *self._connect()]
+
+    def _reopen(self) -> Actions:
+        assert self._turn
+        was_ended, self._turn.ended = self._turn.ended, False
+        return [a.ReopenTurn()] if was_ended else []
+
+    def _released(self, event: e.Released, now: float) -> Actions:
+        turn = self._turn
+        assert turn
+        if turn.hands_free or turn.ended:
+            return []
+        short = (event.at - turn.began) * 1000 < self._rules.shortest_press_ms
+        if short and not turn.speech:
+            return self._end_talk(now) if self.state is State.LISTENING else self._abandon(now)
+        return self._end_turn(event.at, now)
+
+    def _held(self, _event: e.Held, now: float) -> Actions:
+        if self._turn and not self._turn.hands_free:
+            return []  # in push-to-talk a long press is a long turn
+        return self._end_talk(now) if self.state is State.LISTENING else self._abandon(now)
+
+    def _mute_set(self, event: e.MuteSet, now: float) -> Actions:
+        self.muted = event.on
+        if event.on and self.state is State.LISTENING:
+            return self._end_talk(now)
+        if event.on and self.state in (State.CONNECTING, State.RETRYING):
+            return self._abandon(now)
+        return []
+
+    def _forgotten(self, _event: e.Forgotten, now: float) -> Actions:
+        cut = self._interrupt(now) if self.state in (State.AWAITING, State.SPEAKING) else []
+        gone: Actions = [*cut, *self._abandon(now)] if self.state is not State.IDLE else []
+        self._load(None)
+        return [*gone, a.Forget(), a.Tell("info", "the conversation is forgotten")]
+
+    # --- connecting
+
+    def _connect(self) -> Actions:
+        self.attempt += 1
+        self._timers.pop("retry", None)
+        self.state = State.CONNECTING
+        return [a.Connect(self.attempt, self._session_id, self._memory.turns)]
+
+    def _retry_now(self, now: float) -> Actions:
+        self._patience.reset()
+        self._timers["patience"] = now + self._rules.connect_patience_ms / 1000
+        return self._connect()
+
+    def _opened(self, event: e.Opened, now: float) -> Actions:
+        assert self._turn
+        if event.rung == "fresh":
+            self._memory = Memory(keep=self._rules.keep_turns)
+        self._up = True
+        self._patience.reset()
+        self._session_id, self._provider = event.session_id, event.provider
+        self._timers.pop("patience", None)
+        if event.ends_at is not None:
+            self._timers["session"] = event.ends_at - self._rules.renew_margin_ms / 1000
+        told: Actions = [a.Tell("info", f"session {event.session_id} is open ({event.rung})"), self._remember()]
+        if not self._turn.ended:
+            self._listen(now)
+            return [*told, a.AttachTurn(self.attempt)]
+        self._await(now)
+        if self._known_to_server(event.rung, self._turn):
+            return [*told, a.CloseTurn(), a.RequestReply(self.attempt)]
+        return [*told, a.AttachTurn(self.attempt)]
+
+    def _known_to_server(self, rung: str, turn: Turn) -> bool:
+        """Nothing is said twice: a restored session has what was accepted, a seeded one what was transcribed."""
+        if turn.item is None:
+            return False
+        return rung == "live" or (rung == "seeded" and self._memory.has(turn.item))
+
+    def _lost(self, event: e.Lost, now: float) -> Actions:
+        self._timers.pop("session", None)
+        was_up, self._up = self._up, False
+        told: Actions = [a.Hangup(self.attempt)]
+        match self.state:
+            case State.CONNECTING:
+                return [*told, *self._attempt_failed(event, now)]
+            case State.SPEAKING:  # what has come is heard out, the rest is not pretended
+                cut = [a.FinishReply(one) for one in self._replies if one not in self._sent_whole]
+                self._sent_whole.update(self._replies)
+                return [*told, a.Tell("warning", f"lost the session while speaking: {event.reason}"), *cut]
+            case State.READY:
+                self._rest()
+                return told
+        self._drop_replies(now)
+        if event.fatal or self._turn is None:
+            return [*told, *self._give_up(event.reason, now)]
+        self._timers["patience"] = now + self._rules.connect_patience_ms / 1000
+        return [
+            *told,
+            a.Tell("warning", f"lost the session: {event.reason}; connecting again"),
+            a.DetachTurn(),
+            *self._connect(),
+        ]
+
+    def _attempt_failed(self, event: e.Lost, now: float) -> Actions:
+        wait = self._patience.next_wait(event.retry_after_s)
+        if event.fatal or now + wait > self._timers.get("patience", now):
+            return self._give_up(event.reason, now)
+        self.state = State.RETRYING
+        self._timers["retry"] = now + wait
+        return [a.Tell("warning", f"{event.reason}; next attempt in {wait:.1f} s")]
+
+    def _give_up(self, reason: str, now: float) -> Actions:
+        return [*self._abandon(now), a.Tell("error", reason)]
+
+    # --- the turn
+
+    def _speech_started(self, event: e.SpeechStarted, now: float) -> Actions:
+        if self.state in (State.AWAITING, State.SPEAKING):
+            return self._talked_over(event, now)
+        if self._turn:
+            self._turn.speech = True
+        self._timers.pop("silence", None)
+        return []
+
+    def _talked_over(self, event: e.SpeechStarted, now: float) -> Actions:
+        """The user goes on before the reply sounds, or, where the echo is cancelled, speaks over it."""
+        if self._rules.mode != "open_mic" or event.source != self._ear or not self._up:
+            return []
+        if self.state is State.SPEAKING and self._rules.half_duplex:
+            return []
+        cut = self._interrupt(now)
+        if self._ear == "server":  # its uplink is open all along
+            self._turn = self._turn or Turn(began=now, hands_free=True)
+            self._turn.speech = True
+            self._listen(now)
+            self._timers.pop("silence", None)
+            return cut
+        return [*cut, *self._open_turn(now, self._rules.preroll_ms, now, hands_free=True)]
+
+    @property
+    def _ear(self) -> e.Source:
+        return "server" if self._rules.turn_end == "server" and self._rules.mode == "open_mic" else "local"
+
+    def _speech_ended(self, event: e.SpeechEnded, now: float) -> Actions:
+        turn = self._turn
+        assert turn
+        if not turn.hands_free or turn.ended or event.source != self._ear or not turn.speech:
+            return []
+        if self._ear == "local":
+            return self._end_turn(now, now)
+        if self.state is State.LISTENING:
+            self._await(now)
+        return []
+
+    def _end_turn(self, at: float, now: float) -> Actions:
+        assert self._turn
+        self._turn.ended = True
+        self._timers.pop("turn", None)
+        if self.state is State.LISTENING:
+            self._await(now)
+        return [a.EndTurn(at)]
+
+    def _turn_accepted(self, event: e.TurnAccepted, _now: float) -> Actions:
+        self._memory.place(event.item_id, "user")
+        if self._turn:
+            self._turn.item = event.item_id
+        return []
+
+    def _user_said(self, event: e.UserSaid, _now: float) -> Actions:
+        self._memory.fill(event.item_id, "user", event.text)
+        return [self._remember()]
+
+    # --- the reply
+
+    def _reply_started(self, event: e.ReplyStarted, now: float) -> Actions:
+        if self.state is State.LISTENING and self._ear == "local":
+            return [a.RefuseReply(self.attempt, event.reply_id)]
+        self._replies[event.reply_id] = ""
+        self._memory.place(event.reply_id, "assistant")
+        self._awaited_tools = False
+        if self.state is not State.SPEAKING:
+            self._await(now)
+        return [a.AdmitReply(event.reply_id)]
+
+    def _reply_text(self, event: e.ReplyText, _now: float) -> Actions:
+        if event.reply_id in self._replies:
+            self._replies[event.reply_id] += event.text
+        return []
+
+    def _reply_sounded(self, event: e.ReplySounded, _now: float) -> Actions:
+        self._timers.pop("reply", None)
+        self.state = State.SPEAKING
+        self._turn_over()
+        return [a.CloseTurn()] if self._rules.half_duplex or self._ear == "local" else []
+
+    def _reply_ended(self, event: e.ReplyEnded, now: float) -> Actions:
+        told: Actions = [a.Tell("warning", event.trouble)] if event.trouble else []
+        if event.tool_calls:
+            told += [a.RefuseTool(self.attempt, call.call_id, call.name) for call in event.tool_calls]
+            told.append(a.RequestReply(self.attempt))
+            self._awaited_tools = True
+        if event.reply_id not in self._replies:
+            return told
+        if event.audio:
+            self._sent_whole.add(event.reply_id)
+            return [*told, a.FinishReply(event.reply_id)]
+        told += self._settle(event.reply_id)
+        if self.state is State.AWAITING and not self._replies and not self._awaited_tools:
+            self._turn_over()
+            told += self._after_reply(now, silent=True)
+        return told
+
+    def _reply_heard(self, event: e.ReplyHeard, now: float) -> Actions:
+        told = self._settle(event.reply_id)
+        self._quiet_at = now
+        if self._up and (self._replies or self._awaited_tools):
+            self._await(now)
+            return told
+        return [*told, *self._after_reply(now)] if not self._replies else told
+
+    def _after_reply(self, now: float, *, silent: bool = False) -> Actions:
+        """Nobody speaks any more: listen again in an open talk, else stand by."""
+        if self._rules.mode == "push_to_talk":
+            self._rest()
+            self._ready(now)
+            return []
+        lead_ms = -self._rules.tail_ms if self._rules.half_duplex and not silent else 0
+        return self._open_turn(now, lead_ms, now, hands_free=True)
+
+    def _settle(self, reply_id: str, text: str | None = None) -> Actions:
+        """Put a reply's words, or the heard part of them, into the memory."""
+        words = self._replies.pop(reply_id, "")
+        self._sent_whole.discard(reply_id)
+        self._memory.fill(reply_id, "assistant", words if text is None else text)
+        return [self._remember()]
+
+    def _reply_cut(self, event: e.ReplyCut, _now: float) -> Actions:
+        words = self._cut_words.pop(event.reply_id, "")
+        self._heard_ms = event.heard_ms
+        self._memory.fill(event.reply_id, "assistant", heard_part(words, event.heard_ms, event.received_ms))
+        return [self._remember()]
+
+    def _interrupt(self, now: float) -> Actions:
+        self._drop_replies(now)
+        return [a.Interrupt(self.attempt)]
+
+    def _drop_replies(self, now: float) -> None:
+        self._cut_words = dict(self._replies)
+        self._replies.clear()
+        self._sent_whole.clear()
+        self._awaited_tools = False
+        self._quiet_at = now
+
+    # --- time
+
+    def _elapsed(self, _event: e.Elapsed, now: float) -> Actions:
+        due = {name for name, at in self._timers.items() if at <= now}
+        for name in due:
+            del self._timers[name]
+        match self.state:
+            case State.CONNECTING | State.RETRYING if "turn" in due:
+                return self._end_turn(now, now)
+            case State.RETRYING if "retry" in due:
+                return self._connect()
+            case State.LISTENING if "turn" in due:
+                return self._end_turn(now, now)
+            case State.LISTENING if "silence" in due:
+                return self._end_talk(now)
+            case State.AWAITING if "reply" in due:
+                return self._reply_overdue(now)
+            case State.READY if due & {"idle", "session"}:
+                return self._abandon(now)
+        return []
+
+    def _reply_overdue(self, now: float) -> Actions:
+        cut = self._interrupt(now)
+        self._turn_over()
+        limit_s = self._rules.reply_timeout_ms / 1000
+        told = a.Tell("warning", f"no reply within {limit_s:.0f} s; press and say it again")
+        return [*cut, a.CloseTurn(), told, *self._after_reply(now, silent=True)]
+
+    # --- moves
+
+    @property
+    def _live(self) -> bool:
+        """Whether the current attempt can still report: it is open, or being opened."""
+        return self._up or self.state is State.CONNECTING
+
+    def _listen(self, now: float) -> None:
+        self.state = State.LISTENING
+        assert self._turn
+        self._timers.pop("idle", None)
+        self._timers.pop("reply", None)
+        if self._turn.hands_free and not self._turn.speech:
+            self._timers["silence"] = now + self._rules.silence_limit_ms / 1000
+
+    def _await(self, now: float) -> None:
+        self.state = State.AWAITING
+        self._timers.pop("idle", None)
+        self._timers.pop("silence", None)
+        self._timers["reply"] = now + self._rules.reply_timeout_ms / 1000
+
+    def _ready(self, now: float) -> None:
+        if not self._up:
+            return
+        self.state = State.READY
+        self._timers["idle"] = now + self._rules.idle_hangup_ms / 1000
+
+    def _turn_over(self) -> None:
+        self._turn = None
+        self._timers.pop("turn", None)
+
+    def _rest(self) -> None:
+        """Nothing goes on; only the session's own end still counts."""
+        self.state = State.IDLE
+        self._turn_over()
+        self._timers = {name: at for name, at in self._timers.items() if name == "session"}
+
+    def _end_talk(self, now: float) -> Actions:
+        self._rest()
+        self._ready(now)
+        return [a.DiscardTurn()]
+
+    def _abandon(self, now: float) -> Actions:
+        """Hang up and rest."""
+        had_turn = self._turn is not None
+        self._up = False
+        self._drop_replies(now)
+        self._rest()
+        self._timers.clear()
+        return [*([a.DiscardTurn()] if had_turn else []), a.Hangup(self.attempt)]
+
+    def _remember(self) -> a.Action:
+        return a.Remember(self._session_id or "", self._provider, self._memory.turns, self._heard_ms)
+
+
+_HANDLERS: dict[type[e.Event], str] = {
+    e.Pressed: "_pressed",
+    e.Released: "_released",
+    e.Held: "_held",
+    e.Woken: "_woken",
+    e.MuteSet: "_mute_set",
+    e.Forgotten: "_forgotten",
+    e.Elapsed: "_elapsed",
+    e.Opened: "_opened",
+    e.Lost: "_lost",
+    e.Troubled: "_troubled",
+    e.SpeechStarted: "_speech_started",
+    e.SpeechEnded: "_speech_ended",
+    e.TurnAccepted: "_turn_accepted",
+    e.UserSaid: "_user_said",
+    e.ReplyStarted: "_reply_started",
+    e.ReplyText: "_reply_text",
+    e.ReplyEnded: "_reply_ended",
+    e.ReplySounded: "_reply_sounded",
+    e.ReplyHeard: "_reply_heard",
+    e.ReplyCut: "_reply_cut",
+}
