@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from device.core import actions as a
 from device.core import events as e
 from device.core.moves import MOVES, State
+from device.core.replies import Replies
 from device.core.sessions import Memory, heard_part
 
 if TYPE_CHECKING:
@@ -61,9 +62,10 @@ class Conversation:
         self._turn: Turn | None = None
         self._up = False
         self._timers: dict[str, float] = {}
-        self._replies: dict[str, str] = {}  # admitted and not heard out: id -> words so far
-        self._sent_whole: set[str] = set()
-        self._awaited_tools = False
+        self._patient_until = 0.0
+        self._replies = Replies()
+        self._awaits_tools = False
+        self._hold_ends_talk = False
         self._quiet_at = float("-inf")
         self._load(stored)
 
@@ -76,7 +78,7 @@ class Conversation:
     @property
     def deadline(self) -> float | None:
         """When to hand in `Elapsed` next, in monotonic seconds."""
-        return min(self._timers.values(), default=None)
+        return min((at for name, at in self._timers.items() if name in _TIMERS[self.state]), default=None)
 
     def handle(self, event: e.Event, now: float) -> Actions:
         """Take one fact. A fact that comes too late to matter, or from an older attempt, returns []."""
@@ -106,20 +108,23 @@ class Conversation:
             case State.CONNECTING:
                 return self._reopen()
             case State.RETRYING:
-                return [*self._reopen(), *self._retry_now(now)]
+                return [*self._reopen(), *self._connect_anew(now)]
         return self._begin(event.at, now, hands_free=hands_free)
 
     def _woken(self, event: e.Woken, now: float) -> Actions:
         if self.state is State.RETRYING:
-            return self._retry_now(now)
+            return self._connect_anew(now)
         return self._begin(event.at, now, hands_free=True)
 
     def _begin(self, at: float, now: float, *, hands_free: bool) -> Actions:
         """Start a turn from wherever nobody listens yet; a reply that sounds is interrupted."""
         if self.muted:
             return [a.Tell("warning", "the microphone is muted; `pressel ctl unmute` switches it on")]
-        cut = self._interrupt(now) if self.state in (State.AWAITING, State.SPEAKING) else []
-        since_quiet_ms = (at - self._quiet_at) * 1000 - (self._rules.tail_ms if self._rules.half_duplex else 0)
+        self._hold_ends_talk = self.state in (State.AWAITING, State.SPEAKING)
+        cut = self._interrupt(now) if self._hold_ends_talk else []
+        since_quiet_ms = (at - self._quiet_at) * 1000 - (
+            self._rules.tail_ms if self._rules.half_duplex else 0
+        )
         lead_ms = int(max(0.0, min(self._rules.preroll_ms, since_quiet_ms)))
         return [*cut, *self._open_turn(at, lead_ms, now, hands_free=hands_free)]
 
@@ -130,13 +135,12 @@ class Conversation:
         if self._up:
             self._listen(now)
             return [*begun, a.AttachTurn(self.attempt)]
-        self._patience.reset()
-        self._timers["patience"] = now + self._rules.connect_patience_ms / 1000
-        return [*begun, *self._connect()]
+        return [*begun, *self._connect_anew(now)]
 
     def _reopen(self) -> Actions:
         assert self._turn
         was_ended, self._turn.ended = self._turn.ended, False
+        self._timers["turn"] = self._turn.began + self._rules.longest_turn_ms / 1000
         return [a.ReopenTurn()] if was_ended else []
 
     def _released(self, event: e.Released, now: float) -> Actions:
@@ -150,8 +154,8 @@ class Conversation:
         return self._end_turn(event.at, now)
 
     def _held(self, _event: e.Held, now: float) -> Actions:
-        if self._turn and not self._turn.hands_free:
-            return []  # in push-to-talk a long press is a long turn
+        if self._rules.mode == "push_to_talk" or not self._hold_ends_talk:
+            return []  # there a long press is a long turn, or the start of the talk
         return self._end_talk(now) if self.state is State.LISTENING else self._abandon(now)
 
     def _mute_set(self, event: e.MuteSet, now: float) -> Actions:
@@ -172,13 +176,12 @@ class Conversation:
 
     def _connect(self) -> Actions:
         self.attempt += 1
-        self._timers.pop("retry", None)
         self.state = State.CONNECTING
         return [a.Connect(self.attempt, self._session_id, self._memory.turns)]
 
-    def _retry_now(self, now: float) -> Actions:
+    def _connect_anew(self, now: float) -> Actions:
         self._patience.reset()
-        self._timers["patience"] = now + self._rules.connect_patience_ms / 1000
+        self._patient_until = now + self._rules.connect_patience_ms / 1000
         return self._connect()
 
     def _opened(self, event: e.Opened, now: float) -> Actions:
@@ -188,10 +191,12 @@ class Conversation:
         self._up = True
         self._patience.reset()
         self._session_id, self._provider = event.session_id, event.provider
-        self._timers.pop("patience", None)
         if event.ends_at is not None:
             self._timers["session"] = event.ends_at - self._rules.renew_margin_ms / 1000
-        told: Actions = [a.Tell("info", f"session {event.session_id} is open ({event.rung})"), self._remember()]
+        told: Actions = [
+            a.Tell("info", f"session {event.session_id} is open ({event.rung})"),
+            self._remember(),
+        ]
         if not self._turn.ended:
             self._listen(now)
             return [*told, a.AttachTurn(self.attempt)]
@@ -201,43 +206,43 @@ class Conversation:
         return [*told, a.AttachTurn(self.attempt)]
 
     def _known_to_server(self, rung: str, turn: Turn) -> bool:
-        """Nothing is said twice: a restored session has what was accepted, a seeded one what was transcribed."""
+        """Say nothing twice: a restored session has what was accepted, a seeded one what was transcribed."""
         if turn.item is None:
             return False
         return rung == "live" or (rung == "seeded" and self._memory.has(turn.item))
 
     def _lost(self, event: e.Lost, now: float) -> Actions:
         self._timers.pop("session", None)
-        was_up, self._up = self._up, False
+        self._up = False
         told: Actions = [a.Hangup(self.attempt)]
         match self.state:
             case State.CONNECTING:
                 return [*told, *self._attempt_failed(event, now)]
             case State.SPEAKING:  # what has come is heard out, the rest is not pretended
-                cut = [a.FinishReply(one) for one in self._replies if one not in self._sent_whole]
-                self._sent_whole.update(self._replies)
-                return [*told, a.Tell("warning", f"lost the session while speaking: {event.reason}"), *cut]
+                finish = [a.FinishReply(reply_id) for reply_id in self._replies.unfinished]
+                return [*told, a.Tell("warning", f"lost the session while speaking: {event.reason}"), *finish]
             case State.READY:
-                self._rest()
-                return told
-        self._drop_replies(now)
+                self._rest(now)
+                return [*told, a.Tell("info", f"the session has ended: {event.reason}")]
+        return [*told, *self._lost_in_talk(event, now)]
+
+    def _lost_in_talk(self, event: e.Lost, now: float) -> Actions:
+        cut = self._interrupt(now) if self._replies else []
         if event.fatal or self._turn is None:
-            return [*told, *self._give_up(event.reason, now)]
-        self._timers["patience"] = now + self._rules.connect_patience_ms / 1000
-        return [
-            *told,
-            a.Tell("warning", f"lost the session: {event.reason}; connecting again"),
-            a.DetachTurn(),
-            *self._connect(),
-        ]
+            return [*cut, *self._give_up(event.reason, now)]
+        told = a.Tell("warning", f"lost the session: {event.reason}; connecting again")
+        return [*cut, told, a.DetachTurn(), *self._connect_anew(now)]
 
     def _attempt_failed(self, event: e.Lost, now: float) -> Actions:
         wait = self._patience.next_wait(event.retry_after_s)
-        if event.fatal or now + wait > self._timers.get("patience", now):
+        if event.fatal or now + wait > self._patient_until:
             return self._give_up(event.reason, now)
         self.state = State.RETRYING
         self._timers["retry"] = now + wait
         return [a.Tell("warning", f"{event.reason}; next attempt in {wait:.1f} s")]
+
+    def _troubled(self, event: e.Troubled, _now: float) -> Actions:
+        return [a.Tell("warning", event.text)]
 
     def _give_up(self, reason: str, now: float) -> Actions:
         return [*self._abandon(now), a.Tell("error", reason)]
@@ -263,7 +268,6 @@ class Conversation:
             self._turn = self._turn or Turn(began=now, hands_free=True)
             self._turn.speech = True
             self._listen(now)
-            self._timers.pop("silence", None)
             return cut
         return [*cut, *self._open_turn(now, self._rules.preroll_ms, now, hands_free=True)]
 
@@ -305,109 +309,108 @@ class Conversation:
     def _reply_started(self, event: e.ReplyStarted, now: float) -> Actions:
         if self.state is State.LISTENING and self._ear == "local":
             return [a.RefuseReply(self.attempt, event.reply_id)]
-        self._replies[event.reply_id] = ""
+        self._replies.admit(event.reply_id)
         self._memory.place(event.reply_id, "assistant")
-        self._awaited_tools = False
+        self._awaits_tools = False
         if self.state is not State.SPEAKING:
             self._await(now)
         return [a.AdmitReply(event.reply_id)]
 
     def _reply_text(self, event: e.ReplyText, _now: float) -> Actions:
-        if event.reply_id in self._replies:
-            self._replies[event.reply_id] += event.text
+        self._replies.add_words(event.reply_id, event.text)
         return []
 
     def _reply_sounded(self, event: e.ReplySounded, _now: float) -> Actions:
-        self._timers.pop("reply", None)
+        if event.reply_id not in self._replies:
+            return []
+        self._replies.mark_sounding(event.reply_id)
         self.state = State.SPEAKING
-        self._turn_over()
-        return [a.CloseTurn()] if self._rules.half_duplex or self._ear == "local" else []
+        if self._rules.half_duplex or self._ear == "local":
+            self._turn = None
+            return [a.CloseTurn()]
+        return []
 
     def _reply_ended(self, event: e.ReplyEnded, now: float) -> Actions:
         told: Actions = [a.Tell("warning", event.trouble)] if event.trouble else []
         if event.tool_calls:
             told += [a.RefuseTool(self.attempt, call.call_id, call.name) for call in event.tool_calls]
             told.append(a.RequestReply(self.attempt))
-            self._awaited_tools = True
+            self._awaits_tools = True
         if event.reply_id not in self._replies:
             return told
         if event.audio:
-            self._sent_whole.add(event.reply_id)
+            self._replies.mark_whole(event.reply_id)
             return [*told, a.FinishReply(event.reply_id)]
         told += self._settle(event.reply_id)
-        if self.state is State.AWAITING and not self._replies and not self._awaited_tools:
-            self._turn_over()
-            told += self._after_reply(now, silent=True)
+        if self.state is State.AWAITING and not self._replies and not self._awaits_tools:
+            told += self._after_reply(now, tail_ms=0)
         return told
 
     def _reply_heard(self, event: e.ReplyHeard, now: float) -> Actions:
+        if event.reply_id not in self._replies:
+            return []
         told = self._settle(event.reply_id)
         self._quiet_at = now
-        if self._up and (self._replies or self._awaited_tools):
+        if self._replies.sounding:
+            return told
+        if self._up and (self._replies or self._awaits_tools):
             self._await(now)
             return told
-        return [*told, *self._after_reply(now)] if not self._replies else told
+        return [*told, *self._after_reply(now, tail_ms=self._rules.tail_ms if self._rules.half_duplex else 0)]
 
-    def _after_reply(self, now: float, *, silent: bool = False) -> Actions:
+    def _after_reply(self, now: float, tail_ms: int) -> Actions:
         """Nobody speaks any more: listen again in an open talk, else stand by."""
         if self._rules.mode == "push_to_talk":
-            self._rest()
-            self._ready(now)
+            self._rest(now)
             return []
-        lead_ms = -self._rules.tail_ms if self._rules.half_duplex and not silent else 0
-        return self._open_turn(now, lead_ms, now, hands_free=True)
+        if self._turn and not self._turn.ended:  # the uplink was open all along
+            self._turn = Turn(began=now, hands_free=True)
+            self._listen(now)
+            return []
+        return self._open_turn(now, -tail_ms, now, hands_free=True)
 
-    def _settle(self, reply_id: str, text: str | None = None) -> Actions:
-        """Put a reply's words, or the heard part of them, into the memory."""
-        words = self._replies.pop(reply_id, "")
-        self._sent_whole.discard(reply_id)
-        self._memory.fill(reply_id, "assistant", words if text is None else text)
+    def _settle(self, reply_id: str) -> Actions:
+        """Put a reply's words into the memory."""
+        self._memory.fill(reply_id, "assistant", self._replies.settle(reply_id))
         return [self._remember()]
 
     def _reply_cut(self, event: e.ReplyCut, _now: float) -> Actions:
-        words = self._cut_words.pop(event.reply_id, "")
+        words = heard_part(self._replies.cut_words(event.reply_id), event.heard_ms, event.received_ms)
         self._heard_ms = event.heard_ms
-        self._memory.fill(event.reply_id, "assistant", heard_part(words, event.heard_ms, event.received_ms))
+        self._memory.fill(event.reply_id, "assistant", words)
         return [self._remember()]
 
     def _interrupt(self, now: float) -> Actions:
-        self._drop_replies(now)
-        return [a.Interrupt(self.attempt)]
-
-    def _drop_replies(self, now: float) -> None:
-        self._cut_words = dict(self._replies)
-        self._replies.clear()
-        self._sent_whole.clear()
-        self._awaited_tools = False
+        self._replies.cut_all()
+        self._awaits_tools = False
         self._quiet_at = now
+        return [a.Interrupt(self.attempt)]
 
     # --- time
 
     def _elapsed(self, _event: e.Elapsed, now: float) -> Actions:
-        due = {name for name, at in self._timers.items() if at <= now}
+        due = {name for name in _TIMERS[self.state] if self._timers.get(name, now + 1) <= now}
         for name in due:
             del self._timers[name]
+        if not due:
+            return []
         match self.state:
-            case State.CONNECTING | State.RETRYING if "turn" in due:
-                return self._end_turn(now, now)
             case State.RETRYING if "retry" in due:
                 return self._connect()
-            case State.LISTENING if "turn" in due:
+            case State.CONNECTING | State.RETRYING:
                 return self._end_turn(now, now)
-            case State.LISTENING if "silence" in due:
-                return self._end_talk(now)
-            case State.AWAITING if "reply" in due:
+            case State.LISTENING:
+                return self._end_turn(now, now) if "turn" in due else self._end_talk(now)
+            case State.AWAITING:
                 return self._reply_overdue(now)
-            case State.READY if due & {"idle", "session"}:
-                return self._abandon(now)
-        return []
+        return self._abandon(now)
 
     def _reply_overdue(self, now: float) -> Actions:
         cut = self._interrupt(now)
-        self._turn_over()
+        self._turn = None
         limit_s = self._rules.reply_timeout_ms / 1000
         told = a.Tell("warning", f"no reply within {limit_s:.0f} s; press and say it again")
-        return [*cut, a.CloseTurn(), told, *self._after_reply(now, silent=True)]
+        return [*cut, a.CloseTurn(), told, *self._after_reply(now, tail_ms=0)]
 
     # --- moves
 
@@ -417,52 +420,48 @@ class Conversation:
         return self._up or self.state is State.CONNECTING
 
     def _listen(self, now: float) -> None:
-        self.state = State.LISTENING
         assert self._turn
-        self._timers.pop("idle", None)
-        self._timers.pop("reply", None)
+        self.state = State.LISTENING
+        self._timers["turn"] = self._turn.began + self._rules.longest_turn_ms / 1000
+        self._timers.pop("silence", None)
         if self._turn.hands_free and not self._turn.speech:
             self._timers["silence"] = now + self._rules.silence_limit_ms / 1000
 
     def _await(self, now: float) -> None:
         self.state = State.AWAITING
-        self._timers.pop("idle", None)
-        self._timers.pop("silence", None)
         self._timers["reply"] = now + self._rules.reply_timeout_ms / 1000
 
-    def _ready(self, now: float) -> None:
-        if not self._up:
-            return
-        self.state = State.READY
+    def _rest(self, now: float) -> None:
+        """Nobody talks: stand by with an open session, else idle."""
+        self._turn = None
+        self.state = State.READY if self._up else State.IDLE
         self._timers["idle"] = now + self._rules.idle_hangup_ms / 1000
 
-    def _turn_over(self) -> None:
-        self._turn = None
-        self._timers.pop("turn", None)
-
-    def _rest(self) -> None:
-        """Nothing goes on; only the session's own end still counts."""
-        self.state = State.IDLE
-        self._turn_over()
-        self._timers = {name: at for name, at in self._timers.items() if name == "session"}
-
     def _end_talk(self, now: float) -> Actions:
-        self._rest()
-        self._ready(now)
+        self._rest(now)
         return [a.DiscardTurn()]
 
     def _abandon(self, now: float) -> Actions:
-        """Hang up and rest."""
-        had_turn = self._turn is not None
+        """Hang up and idle."""
+        discard: Actions = [a.DiscardTurn()] if self._turn else []
         self._up = False
-        self._drop_replies(now)
-        self._rest()
+        self._rest(now)
         self._timers.clear()
-        return [*([a.DiscardTurn()] if had_turn else []), a.Hangup(self.attempt)]
+        return [*discard, a.Hangup(self.attempt)]
 
     def _remember(self) -> a.Action:
         return a.Remember(self._session_id or "", self._provider, self._memory.turns, self._heard_ms)
 
+
+_TIMERS: dict[State, tuple[str, ...]] = {
+    State.IDLE: (),
+    State.CONNECTING: ("turn",),
+    State.RETRYING: ("retry", "turn"),
+    State.READY: ("idle", "session"),
+    State.LISTENING: ("turn", "silence"),
+    State.AWAITING: ("reply",),
+    State.SPEAKING: (),
+}
 
 _HANDLERS: dict[type[e.Event], str] = {
     e.Pressed: "_pressed",

@@ -44,15 +44,6 @@ def _notes(state: State) -> dict[type[e.Event], State]:
     return dict.fromkeys(kinds, state)
 
 
-_UNCONNECTED: Mapping[type[e.Event], State | tuple[State, ...]] = {
-    e.SpeechStarted: _S.CONNECTING,
-    e.SpeechEnded: _S.CONNECTING,
-    e.Released: (_S.CONNECTING, _S.IDLE),
-    e.Held: _S.IDLE,
-    e.MuteSet: (_S.CONNECTING, _S.IDLE),
-    e.Forgotten: _S.IDLE,
-}
-
 MOVES: dict[State, Moves] = {
     _S.IDLE: _row(
         {
@@ -65,7 +56,12 @@ MOVES: dict[State, Moves] = {
     ),
     _S.CONNECTING: _row(
         {
-            **_UNCONNECTED,
+            e.SpeechStarted: _S.CONNECTING,
+            e.SpeechEnded: _S.CONNECTING,
+            e.Released: (_S.CONNECTING, _S.IDLE),
+            e.Held: (_S.CONNECTING, _S.IDLE),
+            e.MuteSet: (_S.CONNECTING, _S.IDLE),
+            e.Forgotten: _S.IDLE,
             e.Opened: (_S.LISTENING, _S.AWAITING),
             e.Lost: (_S.RETRYING, _S.IDLE),
             e.Pressed: (_S.CONNECTING, _S.IDLE),
@@ -78,12 +74,13 @@ MOVES: dict[State, Moves] = {
             e.SpeechStarted: _S.RETRYING,
             e.SpeechEnded: _S.RETRYING,
             e.Released: (_S.RETRYING, _S.IDLE),
-            e.Held: _S.IDLE,
+            e.Held: (_S.RETRYING, _S.IDLE),
             e.MuteSet: (_S.RETRYING, _S.IDLE),
             e.Forgotten: _S.IDLE,
             e.Pressed: _S.CONNECTING,
             e.Woken: _S.CONNECTING,
             e.Elapsed: (_S.RETRYING, _S.CONNECTING),
+            e.ReplyCut: _S.RETRYING,
         }
     ),
     _S.READY: _row(
@@ -96,7 +93,7 @@ MOVES: dict[State, Moves] = {
             e.ReplyStarted: _S.AWAITING,
             e.ReplyEnded: _S.READY,
             e.Lost: _S.IDLE,
-            e.Elapsed: _S.IDLE,
+            e.Elapsed: (_S.READY, _S.IDLE),
         }
     ),
     _S.LISTENING: _row(
@@ -104,7 +101,7 @@ MOVES: dict[State, Moves] = {
             **_notes(_S.LISTENING),
             e.Pressed: (_S.LISTENING, _S.READY),
             e.Released: (_S.LISTENING, _S.AWAITING, _S.READY),
-            e.Held: _S.READY,
+            e.Held: (_S.LISTENING, _S.READY),
             e.SpeechStarted: _S.LISTENING,
             e.SpeechEnded: (_S.LISTENING, _S.AWAITING),
             e.ReplyStarted: (_S.LISTENING, _S.AWAITING),
@@ -112,7 +109,7 @@ MOVES: dict[State, Moves] = {
             e.Lost: (_S.CONNECTING, _S.IDLE),
             e.MuteSet: (_S.LISTENING, _S.READY),
             e.Forgotten: _S.IDLE,
-            e.Elapsed: (_S.READY, _S.AWAITING),
+            e.Elapsed: (_S.LISTENING, _S.READY, _S.AWAITING),
         }
     ),
     _S.AWAITING: _row(
@@ -122,12 +119,12 @@ MOVES: dict[State, Moves] = {
             e.Woken: (_S.AWAITING, _S.LISTENING),
             e.SpeechStarted: (_S.AWAITING, _S.LISTENING),
             e.ReplyStarted: _S.AWAITING,
-            e.ReplySounded: _S.SPEAKING,
+            e.ReplySounded: (_S.AWAITING, _S.SPEAKING),
             e.ReplyEnded: (_S.AWAITING, _S.READY, _S.LISTENING),
             e.Lost: (_S.CONNECTING, _S.IDLE),
             e.MuteSet: _S.AWAITING,
             e.Forgotten: _S.IDLE,
-            e.Elapsed: (_S.READY, _S.LISTENING),
+            e.Elapsed: (_S.AWAITING, _S.READY, _S.LISTENING),
         }
     ),
     _S.SPEAKING: _row(

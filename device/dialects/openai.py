@@ -1,0 +1,285 @@
+"""OpenAI Realtime, GA shape, over a WebSocket: JSON text frames to core events, core orders to JSON text frames.
+
+Source: the vendor's Realtime API reference (client and server events) and its conversation guide for truncation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from device.core import events as e
+from device.dialects import openai_wire as wire
+from device.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from device.core.grant import Grant
+    from device.core.sessions import Rung, Turn
+
+_UPDATE_ID = "pressel_update"
+_FATAL_CODES = {"invalid_api_key", "beta_api_shape_disabled", "insufficient_quota"}
+_HARMLESS_CODES = {"response_cancel_not_active"}
+_NO_TOOLS = '{"error": "this device has no tools"}'
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAudio:
+    """A piece of a reply's sound: PCM16 mono at the grant's output rate, whole samples."""
+
+    reply_id: str
+    item_id: str
+    pcm: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A frame that the protocol itself calls for."""
+
+    frame: str
+
+
+Decoded = e.Event | ReplyAudio | Send
+
+
+def _frame(kind: str, **fields: Any) -> str:
+    return msgspec.json.encode({"type": kind, **fields}).decode()
+
+
+class OpenAIDialect:
+    """One session's protocol. Not thread-safe but for `audio`, which has no state.
+
+    `turns` seed a session that could not be restored; `clock_offset_s` turns epoch into monotonic seconds.
+    """
+
+    def __init__(self, attempt: int, grant: Grant, turns: Sequence[Turn], clock_offset_s: float) -> None:
+        self._attempt = attempt
+        self._grant = grant
+        self._turns = grant.history or tuple(turns)
+        self._offset = clock_offset_s
+        self._rung: Rung = "fresh"
+        self._opened = False
+        self._active: str | None = None
+        self._create_due = False
+        self._items: dict[str, int] = {}  # of the latest reply, in order: bytes received
+        self._sounded: set[str] = set()
+        self._odd: dict[str, bytes] = {}
+
+    # --- what the device says
+
+    def audio(self, pcm: bytes) -> str:
+        """Append PCM16 mono at the grant's input rate."""
+        return msgspec.json.encode({"type": "input_audio_buffer.append", "audio": pcm}).decode()
+
+    def end_turn(self) -> list[str]:
+        """Commit the user's audio and ask for the reply, which waits until a cancelled one has ended."""
+        return [_frame("input_audio_buffer.commit"), *self.request_reply()]
+
+    def request_reply(self) -> list[str]:
+        """Ask for a reply to what the server already knows."""
+        self._items.clear()
+        if self._active is not None:
+            self._create_due = True
+            return []
+        return [_frame("response.create")]
+
+    def discard_turn(self) -> list[str]:
+        """Have the server drop audio that was appended and not committed."""
+        return [_frame("input_audio_buffer.clear")]
+
+    def refuse_reply(self, reply_id: str) -> list[str]:
+        """Cancel a reply that nobody wants to hear."""
+        return [_frame("response.cancel", response_id=reply_id)] if reply_id == self._active else []
+
+    def interrupt(self, item_id: str | None, heard_ms: int) -> list[str]:
+        """Cancel the reply and cut its items to what was heard: `item_id` up to `heard_ms`, later ones to 0."""
+        self._create_due = False
+        frames = [_frame("response.cancel", response_id=self._active)] if self._active else []
+        names = list(self._items)
+        first = names.index(item_id) if item_id in self._items else 0
+        for name in names[first:]:
+            received_ms = self._items[name] // 2 * 1000 // self._grant.output.rate
+            end_ms = min(heard_ms, received_ms) if name == item_id else 0
+            frames.append(
+                _frame(
+                    "conversation.item.truncate", item_id=name, content_index=0, audio_end_ms=max(0, end_ms)
+                )
+            )
+        self._items.clear()
+        return frames
+
+    def refuse_tool(self, call_id: str) -> list[str]:
+        """Answer a call politely: there is no such tool here."""
+        item = {"type": "function_call_output", "call_id": call_id, "output": _NO_TOOLS}
+        return [_frame("conversation.item.create", item=item)]
+
+    # --- what the server says
+
+    def decode(self, frame: str | bytes) -> list[Decoded]:
+        """Read one frame. Raises ProtocolError, one line, when it makes no sense; the session goes on."""
+        if isinstance(frame, bytes):
+            raise ProtocolError(
+                f"the provider sent {len(frame)} bytes of binary where JSON text belongs; dropped"
+            )
+        kind = _decode(frame, wire.Kind, "message").type
+        reader = _READERS.get(kind)
+        if reader is None:
+            return []
+        shape, read = reader
+        return read(self, _decode(frame, shape, kind))
+
+    def _created(self, message: wire.SessionEvent) -> list[Decoded]:
+        wanted, got = self._grant.session_id, message.session.id
+        live = self._grant.resume == "live" and got == wanted
+        self._rung = (
+            "live" if live else "seeded" if self._turns and self._grant.resume != "fresh" else "fresh"
+        )
+        settings = {"type": "realtime", **self._grant.session}
+        opening = [_frame("session.update", event_id=_UPDATE_ID, session=settings)]
+        if self._rung == "seeded":
+            opening += [_frame("conversation.item.create", item=_seed(turn)) for turn in self._turns]
+        return [Send(frame) for frame in opening]
+
+    def _updated(self, message: wire.SessionEvent) -> list[Decoded]:
+        if self._opened:
+            return []
+        self._opened = True
+        ends_at = message.session.expires_at or self._grant.session_ends_at
+        return [
+            e.Opened(
+                self._attempt,
+                session_id=message.session.id or self._grant.session_id or "",
+                provider=self._grant.provider,
+                rung=self._rung,
+                ends_at=ends_at + self._offset if ends_at else None,
+            )
+        ]
+
+    def _speech_started(self, _message: wire.Kind) -> list[Decoded]:
+        return [e.SpeechStarted("server")]
+
+    def _speech_stopped(self, _message: wire.Kind) -> list[Decoded]:
+        return [e.SpeechEnded("server")]
+
+    def _committed(self, message: wire.Committed) -> list[Decoded]:
+        return [e.TurnAccepted(self._attempt, message.item_id)]
+
+    def _transcribed(self, message: wire.Transcribed) -> list[Decoded]:
+        return [e.UserSaid(self._attempt, message.item_id, message.transcript)]
+
+    def _transcription_failed(self, message: wire.TranscriptionFailed) -> list[Decoded]:
+        return [e.Troubled(self._attempt, f"no transcript of what was said: {_fault_line(message.error)}")]
+
+    def _response_created(self, message: wire.ResponseEvent) -> list[Decoded]:
+        self._active = message.response.id
+        self._items.clear()
+        return [e.ReplyStarted(self._attempt, message.response.id)]
+
+    def _audio_delta(self, message: wire.AudioDelta) -> list[Decoded]:
+        found: list[Decoded] = []
+        pcm = self._odd.pop(message.item_id, b"") + message.delta
+        if len(pcm) % 2:
+            if message.response_id not in self._sounded:
+                line = f"reply {message.response_id} came in odd byte counts; joined across messages"
+                found.append(e.Troubled(self._attempt, line))
+            pcm, self._odd[message.item_id] = pcm[:-1], pcm[-1:]
+        self._sounded.add(message.response_id)
+        if message.response_id == self._active:
+            self._items[message.item_id] = self._items.get(message.item_id, 0) + len(pcm)
+        if pcm:
+            found.append(ReplyAudio(message.response_id, message.item_id, pcm))
+        return found
+
+    def _text_delta(self, message: wire.TextDelta) -> list[Decoded]:
+        return [e.ReplyText(self._attempt, message.response_id, message.delta)]
+
+    def _response_done(self, message: wire.ResponseEvent) -> list[Decoded]:
+        response = message.response
+        if response.id == self._active:
+            self._active = None
+        audio = response.id in self._sounded
+        self._sounded.discard(response.id)
+        self._odd.clear()
+        calls = tuple(
+            e.ToolCall(item.call_id, item.name) for item in response.output if item.type == "function_call"
+        )
+        ended = e.ReplyEnded(self._attempt, response.id, audio, _trouble(response), calls)
+        if self._create_due and self._active is None:
+            self._create_due = False
+            return [ended, Send(_frame("response.create"))]
+        return [ended]
+
+    def _rate_limits(self, message: wire.RateLimits) -> list[Decoded]:
+        return [
+            e.Troubled(
+                self._attempt, f"rate limit: no {limit.name} left for {limit.reset_seconds or 0:.0f} s"
+            )
+            for limit in message.rate_limits
+            if limit.remaining is not None and limit.remaining <= 0
+        ]
+
+    def _error(self, message: wire.ErrorEvent) -> list[Decoded]:
+        fault = message.error
+        line = f"the provider reports {_fault_line(fault)}"
+        if fault.code in _HARMLESS_CODES:
+            return []
+        if fault.code == "session_expired":
+            return [e.Lost(self._attempt, line)]
+        if fault.code in _FATAL_CODES or (fault.event_id == _UPDATE_ID and not self._opened):
+            return [e.Lost(self._attempt, line, fatal=True)]
+        return [e.Troubled(self._attempt, line)]
+
+
+def _decode(frame: str, shape: type[Any], kind: str) -> Any:
+    try:
+        return msgspec.json.decode(frame, type=shape)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ProtocolError(f"the provider sent a bad {printable(kind)}: {error}; dropped") from None
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Return text from outside as one short line that a terminal can show."""
+    line = "".join(char if char.isprintable() else " " for char in text[: limit + 1])
+    return line if len(line) <= limit else line[:limit] + "…"
+
+
+def _fault_line(fault: wire.Fault) -> str:
+    where = f" ({fault.param})" if fault.param else ""
+    return printable(f"{fault.code or fault.type or 'an error'}{where}: {fault.message or 'no message'}")
+
+
+def _trouble(response: wire.Response) -> str | None:
+    if response.status in ("completed", "cancelled", "", "in_progress"):
+        return None
+    details = response.status_details or wire.StatusDetails()
+    why = _fault_line(details.error) if details.error else details.reason or "no reason given"
+    return f"the reply is {response.status}: {printable(why)}"
+
+
+def _seed(turn: Turn) -> dict[str, Any]:
+    kind = "input_text" if turn.role == "user" else "output_text"
+    return {"type": "message", "role": turn.role, "content": [{"type": kind, "text": turn.text}]}
+
+
+_READERS: dict[str, tuple[type[Any], Callable[[OpenAIDialect, Any], list[Decoded]]]] = {
+    "session.created": (wire.SessionEvent, OpenAIDialect._created),
+    "session.updated": (wire.SessionEvent, OpenAIDialect._updated),
+    "input_audio_buffer.speech_started": (wire.Kind, OpenAIDialect._speech_started),
+    "input_audio_buffer.speech_stopped": (wire.Kind, OpenAIDialect._speech_stopped),
+    "input_audio_buffer.committed": (wire.Committed, OpenAIDialect._committed),
+    "conversation.item.input_audio_transcription.completed": (wire.Transcribed, OpenAIDialect._transcribed),
+    "conversation.item.input_audio_transcription.failed": (
+        wire.TranscriptionFailed,
+        OpenAIDialect._transcription_failed,
+    ),
+    "response.created": (wire.ResponseEvent, OpenAIDialect._response_created),
+    "response.output_audio.delta": (wire.AudioDelta, OpenAIDialect._audio_delta),
+    "response.output_audio_transcript.delta": (wire.TextDelta, OpenAIDialect._text_delta),
+    "response.output_text.delta": (wire.TextDelta, OpenAIDialect._text_delta),
+    "response.done": (wire.ResponseEvent, OpenAIDialect._response_done),
+    "rate_limits.updated": (wire.RateLimits, OpenAIDialect._rate_limits),
+    "error": (wire.ErrorEvent, OpenAIDialect._error),
+}

@@ -1,0 +1,111 @@
+"""The messages of OpenAI Realtime (GA) that the device reads, as types; unknown fields are ignored.
+
+Source: the vendor's API reference for the Realtime server events, GA shape of 2025-08-28.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Kind(msgspec.Struct):
+    """The one field every message has."""
+
+    type: str
+
+
+class SessionFacts(msgspec.Struct):
+    id: str = ""
+    expires_at: float | None = None
+
+
+class SessionEvent(msgspec.Struct):
+    """session.created, session.updated."""
+
+    session: SessionFacts
+
+
+class Committed(msgspec.Struct):
+    """input_audio_buffer.committed."""
+
+    item_id: str
+
+
+class Transcribed(msgspec.Struct):
+    """conversation.item.input_audio_transcription.completed."""
+
+    item_id: str
+    transcript: str = ""
+
+
+class AudioDelta(msgspec.Struct):
+    """response.output_audio.delta; `delta` is base64 on the wire."""
+
+    response_id: str
+    item_id: str
+    delta: bytes
+
+
+class TextDelta(msgspec.Struct):
+    """response.output_audio_transcript.delta, response.output_text.delta."""
+
+    response_id: str
+    delta: str
+
+
+class Fault(msgspec.Struct):
+    type: str | None = None
+    code: str | None = None
+    message: str | None = None
+    param: str | None = None
+    event_id: str | None = None
+
+
+class ErrorEvent(msgspec.Struct):
+    """The event `error`."""
+
+    error: Fault
+
+
+class TranscriptionFailed(msgspec.Struct):
+    """conversation.item.input_audio_transcription.failed."""
+
+    item_id: str
+    error: Fault = msgspec.field(default_factory=Fault)
+
+
+class Item(msgspec.Struct):
+    type: str = ""
+    name: str = ""
+    call_id: str = ""
+
+
+class StatusDetails(msgspec.Struct):
+    type: str | None = None
+    reason: str | None = None
+    error: Fault | None = None
+
+
+class Response(msgspec.Struct):
+    id: str
+    status: str = ""
+    status_details: StatusDetails | None = None
+    output: list[Item] = []
+
+
+class ResponseEvent(msgspec.Struct):
+    """response.created, response.done."""
+
+    response: Response
+
+
+class RateLimit(msgspec.Struct):
+    name: str = ""
+    remaining: float | None = None
+    reset_seconds: float | None = None
+
+
+class RateLimits(msgspec.Struct):
+    """rate_limits.updated."""
+
+    rate_limits: list[RateLimit] = []
