@@ -1,21 +1,21 @@
-"""OpenAI Realtime, GA shape, over a WebSocket: JSON text frames to core events, core orders to JSON text frames.
+"""OpenAI Realtime, GA shape: JSON text frames to core events, core orders to JSON text frames.
 
-Source: the vendor's Realtime API reference (client and server events) and its conversation guide for truncation.
+Source: the vendor's Realtime API reference (client and server events) and its guide on truncation.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from device.core import events as e
 from device.dialects import openai_wire as wire
+from device.dialects.dialect import Decoded, ReplyAudio, Send, printable
 from device.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from device.core.grant import Grant
     from device.core.sessions import Rung, Turn
@@ -24,25 +24,6 @@ _UPDATE_ID = "pressel_update"
 _FATAL_CODES = {"invalid_api_key", "beta_api_shape_disabled", "insufficient_quota"}
 _HARMLESS_CODES = {"response_cancel_not_active"}
 _NO_TOOLS = '{"error": "this device has no tools"}'
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyAudio:
-    """A piece of a reply's sound: PCM16 mono at the grant's output rate, whole samples."""
-
-    reply_id: str
-    item_id: str
-    pcm: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """A frame that the protocol itself calls for."""
-
-    frame: str
-
-
-Decoded = e.Event | ReplyAudio | Send
 
 
 def _frame(kind: str, **fields: Any) -> str:
@@ -95,7 +76,7 @@ class OpenAIDialect:
         return [_frame("response.cancel", response_id=reply_id)] if reply_id == self._active else []
 
     def interrupt(self, item_id: str | None, heard_ms: int) -> list[str]:
-        """Cancel the reply and cut its items to what was heard: `item_id` up to `heard_ms`, later ones to 0."""
+        """Cancel the reply and cut it to what was heard: `item_id` to `heard_ms`, later items to 0."""
         self._create_due = False
         frames = [_frame("response.cancel", response_id=self._active)] if self._active else []
         names = list(self._items)
@@ -128,8 +109,9 @@ class OpenAIDialect:
         reader = _READERS.get(kind)
         if reader is None:
             return []
-        shape, read = reader
-        return read(self, _decode(frame, shape, kind))
+        shape, method = reader
+        found: list[Decoded] = getattr(self, method)(_decode(frame, shape, kind))
+        return found
 
     def _created(self, message: wire.SessionEvent) -> list[Decoded]:
         wanted, got = self._grant.session_id, message.session.id
@@ -240,12 +222,6 @@ def _decode(frame: str, shape: type[Any], kind: str) -> Any:
         raise ProtocolError(f"the provider sent a bad {printable(kind)}: {error}; dropped") from None
 
 
-def printable(text: str, limit: int = 200) -> str:
-    """Return text from outside as one short line that a terminal can show."""
-    line = "".join(char if char.isprintable() else " " for char in text[: limit + 1])
-    return line if len(line) <= limit else line[:limit] + "…"
-
-
 def _fault_line(fault: wire.Fault) -> str:
     where = f" ({fault.param})" if fault.param else ""
     return printable(f"{fault.code or fault.type or 'an error'}{where}: {fault.message or 'no message'}")
@@ -264,22 +240,22 @@ def _seed(turn: Turn) -> dict[str, Any]:
     return {"type": "message", "role": turn.role, "content": [{"type": kind, "text": turn.text}]}
 
 
-_READERS: dict[str, tuple[type[Any], Callable[[OpenAIDialect, Any], list[Decoded]]]] = {
-    "session.created": (wire.SessionEvent, OpenAIDialect._created),
-    "session.updated": (wire.SessionEvent, OpenAIDialect._updated),
-    "input_audio_buffer.speech_started": (wire.Kind, OpenAIDialect._speech_started),
-    "input_audio_buffer.speech_stopped": (wire.Kind, OpenAIDialect._speech_stopped),
-    "input_audio_buffer.committed": (wire.Committed, OpenAIDialect._committed),
-    "conversation.item.input_audio_transcription.completed": (wire.Transcribed, OpenAIDialect._transcribed),
+_READERS: dict[str, tuple[type[Any], str]] = {
+    "session.created": (wire.SessionEvent, "_created"),
+    "session.updated": (wire.SessionEvent, "_updated"),
+    "input_audio_buffer.speech_started": (wire.Kind, "_speech_started"),
+    "input_audio_buffer.speech_stopped": (wire.Kind, "_speech_stopped"),
+    "input_audio_buffer.committed": (wire.Committed, "_committed"),
+    "conversation.item.input_audio_transcription.completed": (wire.Transcribed, "_transcribed"),
     "conversation.item.input_audio_transcription.failed": (
         wire.TranscriptionFailed,
-        OpenAIDialect._transcription_failed,
+        "_transcription_failed",
     ),
-    "response.created": (wire.ResponseEvent, OpenAIDialect._response_created),
-    "response.output_audio.delta": (wire.AudioDelta, OpenAIDialect._audio_delta),
-    "response.output_audio_transcript.delta": (wire.TextDelta, OpenAIDialect._text_delta),
-    "response.output_text.delta": (wire.TextDelta, OpenAIDialect._text_delta),
-    "response.done": (wire.ResponseEvent, OpenAIDialect._response_done),
-    "rate_limits.updated": (wire.RateLimits, OpenAIDialect._rate_limits),
-    "error": (wire.ErrorEvent, OpenAIDialect._error),
+    "response.created": (wire.ResponseEvent, "_response_created"),
+    "response.output_audio.delta": (wire.AudioDelta, "_audio_delta"),
+    "response.output_audio_transcript.delta": (wire.TextDelta, "_text_delta"),
+    "response.output_text.delta": (wire.TextDelta, "_text_delta"),
+    "response.done": (wire.ResponseEvent, "_response_done"),
+    "rate_limits.updated": (wire.RateLimits, "_rate_limits"),
+    "error": (wire.ErrorEvent, "_error"),
 }

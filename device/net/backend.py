@@ -1,0 +1,166 @@
+"""Asks for a grant over HTTP: Pressel's companion, or a plain backend that passes a mint through."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+import requests
+
+from device.core.grant import Auth, Grant, GrantRequest
+from device.dialects.dialect import printable
+from device.errors import BackendError
+
+_TIMEOUTS_S = (5, 15)  # to connect, to answer
+_LONGEST_ANSWER = 1 << 20
+_NEVER_AGAIN = {400, 401, 403, 404, 405, 422}
+
+
+class Backend(Protocol):
+    """Where grants come from."""
+
+    def mint(self, request: GrantRequest, now: float) -> Grant:
+        """Get a grant that is good at `now` (epoch seconds). Raises BackendError, one line."""
+
+
+class CompanionBackend:
+    """Pressel's own companion: `POST {url}/v1/sessions`."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url.rstrip("/") + "/v1/sessions"
+        self._token = token
+
+    def mint(self, request: GrantRequest, now: float) -> Grant:
+        """Get a grant from the companion."""
+        body = _post(self._url, msgspec.to_builtins(request), {"Authorization": f"Bearer {self._token}"})
+        try:
+            grant = msgspec.convert(body, Grant)
+        except msgspec.ValidationError as error:
+            raise BackendError(f"the companion's grant makes no sense: {error}") from None
+        return _fresh(grant, now)
+
+
+class TokenBackend:
+    """A plain backend: `POST {url}/token` answers with OpenAI's mint response, GA or beta, passed through."""
+
+    def __init__(self, url: str, realtime_url: str, model: str, session: dict[str, Any]) -> None:
+        self._url = url.rstrip("/") + "/token"
+        self._realtime_url = f"{realtime_url}?model={model}"
+        self._session = session
+
+    def mint(self, request: GrantRequest, now: float) -> Grant:
+        """Get a secret; where the session runs and how it is set comes from the configuration."""
+        body = _post(self._url, {"type": "realtime", **self._session}, {})
+        secret, expires_at, session_id = _mint_response(body)
+        return _fresh(
+            Grant(
+                dialect="openai",
+                url=self._realtime_url,
+                auth=Auth("bearer", secret),
+                provider="openai",
+                session_id=session_id,
+                resume="seeded" if request.turns else "fresh",
+                expires_at=expires_at,
+                session=self._session,
+            ),
+            now,
+        )
+
+
+def _mint_response(body: Any) -> tuple[str, float | None, str | None]:
+    """Read OpenAI's mint response: GA `value`, beta `client_secret.value`; 200 without either is an error."""
+    fields = body if isinstance(body, dict) else {}
+    nested = fields.get("client_secret")
+    holder = nested if isinstance(nested, dict) else fields
+    secret, expires_at = holder.get("value"), holder.get("expires_at")
+    if not isinstance(secret, str) or not secret:
+        reason = _error_line(fields) or "no secret in the answer"
+        raise BackendError(f"the backend answered 200 without a session secret: {reason}")
+    session = fields.get("session")
+    named = session.get("id") if isinstance(session, dict) else fields.get("id")
+    return (
+        secret,
+        float(expires_at) if isinstance(expires_at, int | float) and expires_at > 0 else None,
+        named if isinstance(named, str) else None,
+    )
+
+
+def _fresh(grant: Grant, now: float) -> Grant:
+    if grant.expires_at is not None and grant.expires_at <= now:
+        late_s = now - grant.expires_at
+        raise BackendError(
+            f"the backend gave a grant that expired {late_s:.0f} s ago; is the clock right here and there?"
+        )
+    return grant
+
+
+def _post(url: str, body: Any, headers: dict[str, str]) -> Any:
+    where = urlsplit(url).netloc
+    try:
+        with requests.post(url, json=body, headers=headers, timeout=_TIMEOUTS_S, stream=True) as answer:
+            text = answer.raw.read(_LONGEST_ANSWER + 1, decode_content=True)
+            return _read_answer(where, answer, text)
+    except requests.exceptions.SSLError as error:
+        raise BackendError(f"TLS to {where} failed: {printable(str(error))}; is the clock right?") from None
+    except requests.exceptions.Timeout:
+        raise BackendError(f"the backend at {where} did not answer in time") from None
+    except (requests.RequestException, OSError) as error:
+        raise BackendError(f"the backend at {where} cannot be reached: {_root_cause(error)}") from None
+
+
+def _read_answer(where: str, answer: requests.Response, text: bytes) -> Any:
+    if len(text) > _LONGEST_ANSWER:
+        raise BackendError(f"the backend at {where} answered with more than {_LONGEST_ANSWER} bytes")
+    try:
+        body = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        body = None
+    if answer.status_code >= 300:
+        raise _refusal(where, answer, body)
+    if body is None:
+        kind = answer.headers.get("Content-Type", "no type")
+        raise BackendError(f"the backend at {where} answered with {printable(kind, 60)} where JSON belongs")
+    return body
+
+
+def _refusal(where: str, answer: requests.Response, body: Any) -> BackendError:
+    status = answer.status_code
+    reason = _error_line(body) or answer.reason or "no reason given"
+    mend = "; check the device token" if status in (401, 403) else ""
+    return BackendError(
+        f"the backend at {where} answered {status}: {reason}{mend}",
+        fatal=status in _NEVER_AGAIN,
+        retry_after_s=_retry_after(answer.headers.get("Retry-After")),
+    )
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Read Retry-After in seconds; the form with a date needs two right clocks and is not trusted."""
+    return float(value) if value is not None and value.strip().isdecimal() else None
+
+
+def _error_line(body: Any) -> str | None:
+    """Find the words of an error in the shapes backends use."""
+    if not isinstance(body, dict):
+        return None
+    error = body.get("error", body.get("message"))
+    if isinstance(error, dict):
+        error = error.get("message")
+    return printable(error) if isinstance(error, str) and error else None
+
+
+def _root_cause(error: BaseException) -> str:
+    while error.__context__ is not None or error.__cause__ is not None:
+        error = error.__cause__ or error.__context__ or error
+    return printable(str(error) or type(error).__name__)
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether a URL stays on this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
