@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from device.core.sessions import Turn
+    from device.core.sessions import Role, Turn
 
 Level = Literal["info", "warning", "error"]
 
@@ -128,6 +128,14 @@ class Remember(Action):
     provider: str
     turns: tuple[Turn, ...]
     heard_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quote(Action):
+    """Show the owner what one side said, whole; of a reply that was cut, what was heard."""
+
+    role: Role
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from device.core.sessions import Memory, heard_part
 
 if TYPE_CHECKING:
     from device.core.patience import Patience
-    from device.core.sessions import Session
+    from device.core.sessions import Role, Session
+    from device.core.sessions import Turn as Said
 
 Mode = Literal["push_to_talk", "open_mic"]
 TurnEnd = Literal["client", "server"]
@@ -74,6 +75,11 @@ class Conversation:
         self._session_id = stored.session_id if stored else None
         self._provider = stored.provider if stored else ""
         self._heard_ms = stored.heard_ms if stored else 0
+
+    @property
+    def turns(self) -> tuple[Said, ...]:
+        """What was said, oldest first."""
+        return self._memory.turns
 
     @property
     def deadline(self) -> float | None:
@@ -301,8 +307,7 @@ class Conversation:
         return []
 
     def _user_said(self, event: e.UserSaid, _now: float) -> Actions:
-        self._memory.fill(event.item_id, "user", event.text)
-        return [self._remember()]
+        return self._note(event.item_id, "user", event.text)
 
     # --- the reply
 
@@ -371,14 +376,17 @@ class Conversation:
 
     def _settle(self, reply_id: str) -> Actions:
         """Put a reply's words into the memory."""
-        self._memory.fill(reply_id, "assistant", self._replies.settle(reply_id))
-        return [self._remember()]
+        return self._note(reply_id, "assistant", self._replies.settle(reply_id))
+
+    def _note(self, key: str, role: Role, text: str) -> Actions:
+        self._memory.fill(key, role, text)
+        quote: Actions = [a.Quote(role, text)] if text.strip() else []
+        return [*quote, self._remember()]
 
     def _reply_cut(self, event: e.ReplyCut, _now: float) -> Actions:
         words = heard_part(self._replies.cut_words(event.reply_id), event.heard_ms, event.received_ms)
         self._heard_ms = event.heard_ms
-        self._memory.fill(event.reply_id, "assistant", words)
-        return [self._remember()]
+        return self._note(event.reply_id, "assistant", words)
 
     def _interrupt(self, now: float) -> Actions:
         self._replies.cut_all()

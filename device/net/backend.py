@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -155,12 +154,3 @@ def _root_cause(error: BaseException) -> str:
     while error.__context__ is not None or error.__cause__ is not None:
         error = error.__cause__ or error.__context__ or error
     return printable(str(error) or type(error).__name__)
-
-
-def is_loopback(url: str) -> bool:
-    """Tell whether a URL stays on this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Protocol
 
 import msgspec
@@ -49,6 +50,7 @@ class Downlink:
         self._waiting: dict[str, list[tuple[str, bytes, int]]] = {}
         self._waiting_bytes = 0
         self._received_ms: dict[str, float] = {}
+        self.first_at: dict[str, float] = {}  # when each reply's first sound came, monotonic seconds
 
     def audio(self, reply_id: str, item_id: str, pcm: bytes, rate: int) -> None:
         """Take a piece of sound, in the receiver's thread."""
@@ -56,6 +58,7 @@ class Downlink:
             verdict = self._verdicts.get(reply_id)
             if verdict is False:
                 return
+            self.first_at.setdefault(reply_id, time.monotonic())
             self._received_ms[reply_id] = self._received_ms.get(reply_id, 0.0) + len(pcm) / 2 / rate * 1000
             if verdict:
                 self._player.play(reply_id, item_id, pcm, rate)

@@ -67,10 +67,11 @@ class Link:
                 )
             self._wake.notify()
 
-    def receive(self) -> Frame | None:
+    def receive(self, deadline: float | None = None) -> Frame | None:
         """Block for the next text or binary frame; None when it was over the limit and dropped.
 
-        Raises LinkError when the link has gone; `fatal` when the server said never again.
+        Raises LinkError when the link has gone or `deadline` (monotonic seconds) has passed; `fatal` when the
+        server said never again.
         """
         last_heard = time.monotonic()
         while True:
@@ -79,6 +80,8 @@ class Link:
             except websocket.WebSocketTimeoutException:
                 if time.monotonic() - last_heard > 2 * self._ping_s:
                     raise self._gone(f"nothing heard for {2 * self._ping_s:.0f} s") from None
+                if deadline is not None and time.monotonic() > deadline:
+                    raise self._gone("the session was not opened in time") from None
                 continue
             except (websocket.WebSocketException, OSError, ValueError) as error:
                 raise self._gone(printable(str(error)) or type(error).__name__) from None

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from device.core import events as e
 from device.dialects.dialect import Dialect, ReplyAudio, Send
 from device.errors import LinkError, ProtocolError
-from device.net.link import Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from device.net.downlink import Cut, Downlink
+    from device.net.link import Link
+
+_OPENING_S = 10.0  # from the open socket to the configured session
 
 
 class Session:
@@ -25,11 +28,13 @@ class Session:
         link: Link,
         dialect: Dialect,
         downlink: Downlink,
+        *,
         input_rate: int,
         output_rate: int,
         on_event: Callable[[e.Event], None],
     ) -> None:
         self.input_rate = input_rate  # Hz
+        self.opened = False
         self._attempt = attempt
         self._link = link
         self._dialect = dialect
@@ -78,9 +83,10 @@ class Session:
 
     def run(self) -> None:
         """Read until the link is gone, then report it."""
+        deadline = time.monotonic() + _OPENING_S
         try:
             while True:
-                frame = self._link.receive()
+                frame = self._link.receive(None if self.opened else deadline)
                 if frame is None:
                     self._on_event(
                         e.Troubled(self._attempt, "the provider sent an oversized message; dropped")
@@ -101,6 +107,7 @@ class Session:
             if isinstance(one, ReplyAudio):
                 self._downlink.audio(one.reply_id, one.item_id, one.pcm, self._output_rate)
             elif isinstance(one, e.Event):
+                self.opened = self.opened or isinstance(one, e.Opened)
                 self._on_event(one)
 
     def _send(self, frames: list[str]) -> None:

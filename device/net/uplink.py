@@ -1,8 +1,8 @@
 """The user's turn on its way out: from the microphone's ring, resampled, into whichever session is open.
 
-The turn is kept as positions in the ring, so what was said before the session opened is sent when it does, and a
-turn whose session broke is sent again from its first sample. All work is done by `pump`, in the capture thread;
-the other methods only post an order to it.
+The turn is kept as positions in the ring, so what was said before the session opened is sent when it does,
+and a turn whose session broke is sent again from its first sample. All work is done by `pump`, in the capture
+thread; the other methods only post an order to it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,282 @@
+"""The configuration: board file, then the owner's file, checked against one schema; who set what is kept."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from device.dsp.vad import VadSettings
+from device.errors import ConfigError
+
+Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
+Line = Annotated[int, Meta(ge=0, le=53)]  # a GPIO line, BCM numbering
+HARDWARE = Path(__file__).resolve().parent.parent / "hardware"
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Root of all sections: an unknown key is an error."""
+
+
+class InputConfig(Section, frozen=True):
+    """The microphones. `channel` picks one, or "mix"."""
+
+    device: str = ""
+    format: Literal["s32", "s16"] = "s16"
+    rate_hz: Literal[16000, 48000] = 48000
+    channels: Annotated[int, Meta(ge=1, le=8)] = 1
+    channel: Annotated[int, Meta(ge=0, le=7)] | Literal["mix"] = 0
+    gain_db: Annotated[float, Meta(ge=-20, le=50)] = 0.0
+    highpass_hz: Annotated[float, Meta(ge=0, le=400)] = 0.0
+
+
+class OutputConfig(Section, frozen=True):
+    """The speaker."""
+
+    device: str = ""
+    format: Literal["s32", "s16"] = "s16"
+    rate_hz: Literal[16000, 48000] = 48000
+    channels: Annotated[int, Meta(ge=1, le=8)] = 2
+
+
+class AudioConfig(Section, frozen=True):
+    """`driver` "wav" takes files for device names."""
+
+    driver: Literal["portaudio", "wav"] = "portaudio"
+    input: InputConfig = InputConfig()
+    output: OutputConfig = OutputConfig()
+
+
+class PanelConfig(Section, frozen=True):
+    """Button, wake line and light, as BCM lines."""
+
+    driver: Literal["gpio", "simulated"] = "gpio"
+    button: Line | None = None
+    wake: Line | None = None
+    led: Line | None = None
+    active_low: bool = True
+    led_active_low: bool = False
+    debounce_ms: Milliseconds = 20
+    hold_ms: Milliseconds = 1000
+
+
+class BackendConfig(Section, frozen=True):
+    """Where grants come from; `realtime_url` and `model` are for kind "token" only."""
+
+    kind: Literal["companion", "token"] = "companion"
+    url: str = ""
+    endpoint: str = "default"
+    token_file: str | None = None
+    token_credential: str = "pressel-token"  # noqa: S105 # the name of a systemd credential
+    realtime_url: str = "wss://api.openai.com/v1/realtime"
+    model: str = "gpt-realtime"
+    allow_insecure: bool = False
+
+
+class SessionConfig(Section, frozen=True):
+    """A session's settings where no companion sets them (kind "token"); ranges of OpenAI GA."""
+
+    instructions: str | None = None
+    voice: str = "marin"
+    speed: Annotated[float, Meta(ge=0.25, le=1.5)] = 1.0
+    transcription_model: str | None = "gpt-4o-mini-transcribe"
+    transcription_language: str | None = None
+    noise_reduction: Literal["near_field", "far_field", "none"] = "far_field"
+    max_output_tokens: Annotated[int, Meta(ge=1, le=4096)] | Literal["inf"] = "inf"
+    vad_threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    vad_prefix_ms: Milliseconds = 300
+    vad_silence_ms: Milliseconds = 500
+
+
+class TalkConfig(Section, frozen=True):
+    """How a talk goes. `turn_end`, in open_mic: who finds the end of speech, the server or the device's VAD."""
+
+    mode: Literal["push_to_talk", "open_mic"] = "push_to_talk"
+    turn_end: Literal["server", "client"] = "server"
+    preroll_ms: Annotated[int, Meta(ge=0, le=2000)] = 500
+    tail_ms: Milliseconds = 250
+    shortest_press_ms: Milliseconds = 300
+    longest_turn_ms: Milliseconds = 120_000
+    silence_limit_ms: Milliseconds = 15_000
+    idle_hangup_ms: Milliseconds = 60_000
+    reply_timeout_ms: Milliseconds = 20_000
+    connect_patience_ms: Milliseconds = 30_000
+    renew_margin_ms: Milliseconds = 60_000
+    after_release_ms: Annotated[int, Meta(ge=0, le=500)] = 20
+    buffer_s: Annotated[int, Meta(ge=5, le=120)] = 30
+
+
+class StateConfig(Section, frozen=True):
+    """What is kept on disk; `keep_turns` 0 keeps no words."""
+
+    dir: str = "/var/lib/pressel"
+    keep_turns: Annotated[int, Meta(ge=0, le=200)] = 20
+
+
+class Config(Section, frozen=True):
+    """The whole configuration."""
+
+    name: str = ""
+    description: str = ""
+    board: str = ""
+    hardware_aec: bool = False
+    backend: BackendConfig = BackendConfig()
+    session: SessionConfig = SessionConfig()
+    talk: TalkConfig = TalkConfig()
+    vad: VadSettings = VadSettings()
+    audio: AudioConfig = AudioConfig()
+    panel: PanelConfig = PanelConfig()
+    state: StateConfig = StateConfig()
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A configuration and, for each dotted key that a file set, the file."""
+
+    config: Config
+    origins: dict[str, str]
+
+
+def load(owner: Path, board: Path | None = None) -> Loaded:
+    """Read and check the files. `board` overrides the owner's `board = "name or path"`.
+
+    Raises ConfigError, one line that names the file, the key and the mend.
+    """
+    owner_values = _read(owner)
+    named = owner_values.get("board", "")
+    board_file = board or _board_file(named if isinstance(named, str) else "", owner)
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for file, values in ((board_file, _read(board_file)), (owner, owner_values)):
+        _refuse_unknown(file, values, Config, "")
+        _merge(merged, values, str(file), origins, "")
+    try:
+        config = msgspec.convert(merged, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(str(error), origins)) from None
+    _check(config, owner)
+    return Loaded(config, origins)
+
+
+def read_token(backend: BackendConfig) -> str:
+    """Read the device token from its file or from the systemd credential. Raises ConfigError."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if backend.token_file is None and folder is None:
+        raise ConfigError("backend.token_file is not set, and systemd gave no credential: name the file")
+    path = Path(backend.token_file or f"{folder}/{backend.token_credential}")
+    try:
+        if backend.token_file and path.stat().st_mode & 0o007:
+            raise ConfigError(f"backend.token_file {path} can be read by everybody: chmod 600 {path}")
+        token = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the device token cannot be read: {error}") from None
+    if not token or not token.isascii() or not token.isprintable():
+        raise ConfigError(f"the device token in {path} must be one line of plain characters")
+    return token
+
+
+def _board_file(named: str, owner: Path) -> Path:
+    if not named:
+        return Path("/etc/pressel/board.toml")
+    if named.endswith(".toml"):
+        return owner.parent / named
+    found = HARDWARE / named / "board.toml"
+    if not found.exists():
+        boards = sorted(path.parent.name for path in HARDWARE.glob("*/board.toml"))
+        raise ConfigError(f'{owner}: there is no board "{named}"{_nearest(named, boards)}')
+    return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{file} is missing; name another with --config or --board") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from None
+
+
+def _refuse_unknown(file: Path, values: dict[str, Any], schema: type[Any], prefix: str) -> None:
+    fields = {field.name: field.type for field in msgspec.structs.fields(schema)}
+    for key, value in values.items():
+        if key not in fields:
+            raise ConfigError(f"{file}: unknown key {prefix}{key}{_nearest(key, list(fields))}")
+        inner = fields[key]
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(value, dict):
+            _refuse_unknown(file, value, inner, f"{prefix}{key}.")
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
+
+
+def _merge(
+    into: dict[str, Any], values: dict[str, Any], origin: str, origins: dict[str, str], prefix: str
+) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            below = into.setdefault(key, {})
+            _merge(below if isinstance(below, dict) else {}, value, origin, origins, f"{prefix}{key}.")
+        else:
+            into[key] = value
+            origins[f"{prefix}{key}"] = origin
+
+
+def _explain(error: str, origins: dict[str, str]) -> str:
+    """Name the file and the key: msgspec says "Expected `int`, got `str` - at `$.talk.tail_ms`"."""
+    match = re.search(r" - at `\$\.?([^`]*)`$", error)
+    if not match:
+        return error
+    key = match.group(1)
+    return f"{origins.get(key, 'the configuration')}: {key}: {error[: match.start()]}"
+
+
+def _check(config: Config, owner: Path) -> None:
+    """Refuse what no single key shows to be wrong."""
+    if not config.backend.url:
+        raise ConfigError(f'{owner}: backend.url is missing, as in url = "https://companion.example"')
+    for key, url, plain in (
+        ("backend.url", config.backend.url, "http"),
+        ("backend.realtime_url", config.backend.realtime_url, "ws"),
+    ):
+        scheme, _, rest = url.partition("://")
+        if scheme not in (plain, f"{plain}s") or not rest:
+            raise ConfigError(f"{owner}: {key} must begin with {plain}s:// and name a host, not {url!r}")
+        if scheme == plain and not config.backend.allow_insecure and not _is_loopback(url):
+            raise ConfigError(
+                f"{owner}: {key} {url} is not encrypted; use {plain}s://, or set backend.allow_insecure = true"
+            )
+    for key, device in (("input", config.audio.input.device), ("output", config.audio.output.device)):
+        if not device:
+            raise ConfigError(f"{owner}: audio.{key}.device is missing; `pressel devices` lists the names")
+    pick = config.audio.input.channel
+    if isinstance(pick, int) and pick >= config.audio.input.channels:
+        raise ConfigError(f"audio.input.channel {pick} is not one of {config.audio.input.channels} channels")
+    if config.panel.driver == "gpio" and config.panel.button is None:
+        raise ConfigError(f"{owner}: panel.button is missing: name the button's BCM line")
+
+
+def _is_loopback(url: str) -> bool:
+    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    return bool(re.fullmatch(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?", host))
+
+
+def flatten(config: msgspec.Struct, prefix: str = "") -> dict[str, Any]:
+    """Return every dotted key with its value."""
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, msgspec.Struct):
+            found |= flatten(value, f"{prefix}{field.name}.")
+        else:
+            found[f"{prefix}{field.name}"] = value
+    return found
+
+
+__all__ = ["Config", "Loaded", "flatten", "load", "read_token"]

@@ -1,0 +1,108 @@
+"""One attempt at a session, in its own thread: mint, connect, then receive until it ends."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from device.core import events as e
+from device.dialects.openai import OpenAIDialect
+from device.errors import BackendError, LinkError
+from device.net.downlink import Downlink
+from device.net.link import Link
+from device.net.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from device.core.grant import Grant, GrantRequest
+    from device.core.sessions import Turn
+    from device.net.backend import Backend
+    from device.net.downlink import Player
+
+DIALECTS = {"openai": OpenAIDialect}
+
+
+class Attempt:
+    """Reports Opened and everything after it, or one Lost. `cancel` ends it in whatever stage it is.
+
+    `clock_offset_s`: monotonic minus epoch seconds; `now`: the epoch clock.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        backend: Backend,
+        request: GrantRequest,
+        turns: Sequence[Turn],
+        player: Player,
+        *,
+        now: Callable[[], float],
+        clock_offset_s: float,
+        on_event: Callable[[e.Event], None],
+        on_death: Callable[[BaseException], None],
+    ) -> None:
+        self.number = number
+        self.downlink = Downlink(player)
+        self.session: Session | None = None
+        self._backend = backend
+        self._request = request
+        self._turns = turns
+        self._now = now
+        self._offset = clock_offset_s
+        self._on_event = on_event
+        self._on_death = on_death
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._thread = threading.Thread(target=self._run, name=f"attempt-{number}", daemon=True)
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """End it; nothing is reported after this returns but what was on its way."""
+        with self._lock:
+            self._cancelled = True
+            session = self.session
+        if session:
+            threading.Thread(target=session.close, name=f"hangup-{self.number}", daemon=True).start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread to end."""
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            session = self._open()
+            if session:
+                session.run()
+        except BackendError as error:
+            self._on_event(e.Lost(self.number, str(error), error.fatal, error.retry_after_s))
+        except LinkError as error:
+            self._on_event(e.Lost(self.number, str(error), error.fatal))
+        except BaseException as error:  # a bug here must end the process, not leave it deaf
+            self._on_death(error)
+            raise
+
+    def _open(self) -> Session | None:
+        grant = self._backend.mint(self._request, self._now())
+        if self._cancelled:
+            return None
+        link = Link(grant.url, grant.auth)
+        session = self._session(link, grant)
+        with self._lock:
+            if not self._cancelled:
+                self.session = session
+                return session
+        link.close()
+        return None
+
+    def _session(self, link: Link, grant: Grant) -> Session:
+        dialect = DIALECTS[grant.dialect](self.number, grant, self._turns, self._offset)
+        return Session(
+            self.number,
+            link,
+            dialect,
+            self.downlink,
+            input_rate=grant.input.rate,
+            output_rate=grant.output.rate,
+            on_event=self._on_event,
+        )
