@@ -95,7 +95,7 @@ class SessionConfig(Section, frozen=True):
 
 
 class TalkConfig(Section, frozen=True):
-    """How a talk goes. `turn_end`, in open_mic: who finds the end of speech, the server or the device's VAD."""
+    """How a talk goes. `turn_end`, in open_mic: who finds the end of speech, server or client VAD."""
 
     mode: Literal["push_to_talk", "open_mic"] = "push_to_talk"
     turn_end: Literal["server", "client"] = "server"
@@ -250,7 +250,7 @@ def _check(config: Config, owner: Path) -> None:
             raise ConfigError(f"{owner}: {key} must begin with {plain}s:// and name a host, not {url!r}")
         if scheme == plain and not config.backend.allow_insecure and not _is_loopback(url):
             raise ConfigError(
-                f"{owner}: {key} {url} is not encrypted; use {plain}s://, or set backend.allow_insecure = true"
+                f"{owner}: {key} {url} is not encrypted; use {plain}s:// or backend.allow_insecure = true"
             )
     for key, device in (("input", config.audio.input.device), ("output", config.audio.output.device)):
         if not device:

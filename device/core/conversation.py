@@ -368,7 +368,7 @@ class Conversation:
         if self._rules.mode == "push_to_talk":
             self._rest(now)
             return []
-        if self._turn and not self._turn.ended:  # the uplink was open all along
+        if self._up and self._turn and not self._turn.ended:  # the uplink was open all along
             self._turn = Turn(began=now, hands_free=True)
             self._listen(now)
             return []

@@ -1,0 +1,227 @@
+"""The command `pressel`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from device.errors import AudioError, ConfigError, PanelError, PresselError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+EX_CONFIG = 78  # sysexits.h; systemd does not restart after it
+_CONFIG = Path("/etc/pressel/config.toml")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except (ConfigError, PanelError) as error:
+        print(f"pressel: {error}", file=sys.stderr)
+        return EX_CONFIG
+    except AudioError as error:
+        print(f"pressel: {error}", file=sys.stderr)
+        return 69  # sysexits.h EX_UNAVAILABLE: a card may be plugged in later
+    except PresselError as error:
+        print(f"pressel: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _described(
+        argparse.ArgumentParser,
+        "A voice appliance: press, speak, hear the answer.",
+        ["pressel run --config /etc/pressel/config.toml", "pressel ctl status --json", "pressel demo"],
+        prog="pressel",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = _command(commands, "run", _run, "run the daemon", ["pressel run --config my.toml"])
+    _config_options(run)
+    config = _command(
+        commands, "config", _config, "show the settings and where each came from", ["pressel config --json"]
+    )
+    _config_options(config)
+    _json_option(config)
+    devices = _command(
+        commands,
+        "devices",
+        _devices,
+        "list sound devices by name",
+        ["pressel devices", "pressel devices --json"],
+    )
+    _json_option(devices)
+    _ctl_options(
+        _command(
+            commands,
+            "ctl",
+            _ctl,
+            "talk to the running daemon",
+            ["pressel ctl press", "pressel ctl volume 60", "pressel ctl status --json", "pressel ctl watch"],
+        )
+    )
+    demo = _command(
+        commands,
+        "demo",
+        _demo,
+        "hold a whole conversation on this machine, without hardware or keys",
+        ["pressel demo --out demo-out", "pressel demo --wav", "pressel demo --mic"],
+    )
+    demo.add_argument(
+        "--out", type=Path, default=Path("demo-out"), help="folder for the recordings and the picture"
+    )
+    demo.add_argument("--wav", action="store_true", help="WAV files for a sound card")
+    demo.add_argument(
+        "--mic", action="store_true", help="talk to it yourself: this machine's microphone, space bar"
+    )
+    demo.add_argument("--json", action="store_true", help="print the result as JSON")
+    return parser
+
+
+def _described(
+    make: Callable[..., argparse.ArgumentParser], what: str, examples: list[str], **more: Any
+) -> Any:
+    return make(
+        description=what[0].upper() + what[1:],
+        epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **more,
+    )
+
+
+def _command(
+    commands: Any, name: str, function: Callable[[argparse.Namespace], int], what: str, examples: list[str]
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = _described(
+        lambda **more: commands.add_parser(name, help=what, **more), f"{what}.", examples
+    )
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _config_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, default=_CONFIG, help="the owner's file (default: %(default)s)"
+    )
+    parser.add_argument("--board", type=Path, help="the board file, over the owner's `board = …`")
+
+
+def _json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _ctl_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "verb",
+        choices=[
+            *("press", "release", "tap", "wake", "status", "transcript", "volume"),
+            *("mute", "unmute", "forget", "watch", "quit"),
+        ],
+    )
+    parser.add_argument("value", nargs="?", type=int, help="for volume: 0 to 100")
+    parser.add_argument("--socket", type=Path, help="the daemon's control socket, over --config")
+    _config_options(parser)
+    _json_option(parser)
+
+
+def _run(options: argparse.Namespace) -> int:
+    # One thread for linear algebra: frames are small, and each more costs memory.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from device.config import load  # noqa: PLC0415 # after the line above, which numpy reads once
+
+    config = load(options.config, options.board).config
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    from device.daemon import Daemon  # noqa: PLC0415 # the same
+    from device.parts import Parts  # noqa: PLC0415 # the same
+
+    return Daemon(config, lambda daemon: Parts(config, daemon)).run()
+
+
+def _config(options: argparse.Namespace) -> int:
+    from device.config import flatten, load  # noqa: PLC0415 # keeps `pressel ctl` light
+
+    loaded = load(options.config, options.board)
+    rows = {
+        key: {"value": value, "from": loaded.origins.get(key, "default")}
+        for key, value in flatten(loaded.config).items()
+    }
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    width = max(map(len, rows))
+    for key, row in rows.items():
+        print(f"{key:<{width}}  {json.dumps(row['value']):<24} {row['from']}")
+    return 0
+
+
+def _devices(options: argparse.Namespace) -> int:
+    from device.audio.portaudio import list_devices  # noqa: PLC0415 # keeps `pressel ctl` light
+
+    devices = list_devices()
+    if options.json:
+        import msgspec  # noqa: PLC0415 # the same
+
+        print(json.dumps(msgspec.to_builtins(devices), indent=2))
+        return 0
+    if not devices:
+        print("no sound devices; is the card's overlay loaded, and are you in the group audio?")
+    for device in devices:
+        rates = ", ".join(str(rate) for rate in device.rates)
+        formats = ", ".join(device.formats)
+        print(f"{device.name}\n    in {device.inputs}, out {device.outputs}; {formats}; {rates} Hz")
+    return 0
+
+
+def _ctl(options: argparse.Namespace) -> int:
+    from device.system.control_client import request, watch  # noqa: PLC0415 # nothing else is needed
+
+    socket = options.socket or _socket_of(options)
+    if options.verb == "watch":
+        for event in watch(socket):
+            print(json.dumps(event), flush=True)
+        return 0
+    answer = request(socket, {"cmd": options.verb, "value": options.value})
+    if options.json:
+        print(json.dumps(answer, indent=2))
+    elif answer.get("ok"):
+        _print_answer(answer)
+    else:
+        print(f"pressel: {answer.get('error')}", file=sys.stderr)
+    return 0 if answer.get("ok") else 1
+
+
+def _socket_of(options: argparse.Namespace) -> Path:
+    from device.config import load  # noqa: PLC0415 # only where no socket was named
+
+    return Path(load(options.config, options.board).config.state.dir) / "control.sock"
+
+
+def _print_answer(answer: dict[str, Any]) -> None:
+    for turn in answer.pop("turns", []):
+        print(f"{turn['role']}: {turn['text']}")
+    for key, value in answer.items():
+        if key != "ok":
+            print(f"{key}: {json.dumps(value) if isinstance(value, dict | list) else value}")
+
+
+def _demo(options: argparse.Namespace) -> int:
+    try:
+        from demo.director import main as demo  # noqa: PLC0415 # the demo's packages are an extra
+    except ImportError as error:
+        raise PresselError(f"the demo needs {error.name}: pip install 'pressel[demo]'") from None
+    return demo(out=options.out, wav=options.wav, mic=options.mic, as_json=options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,464 @@
+"""The daemon: wires the rooms together, feeds the conversation with facts and carries out its orders."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from device.core import actions as a
+from device.core import events as e
+from device.core.conversation import Conversation, Rules
+from device.core.gestures import Gestures
+from device.core.grant import GrantRequest
+from device.core.moves import State
+from device.core.patience import Patience
+from device.core.sessions import Book, Session
+from device.net.attempt import Attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from device.config import Config
+    from device.parts import Parts
+
+log = logging.getLogger(__name__)
+
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+@dataclass(frozen=True)
+class _Edge:
+    line: str
+    active: bool
+    at: float
+
+
+@dataclass(frozen=True)
+class _Stop:
+    status: int
+    reason: str
+
+
+_Post = e.Event | _Edge | _Stop
+
+
+class Daemon:
+    """One device. `run` returns the exit status."""
+
+    def __init__(self, config: Config, make_parts: Callable[[Daemon], Parts]) -> None:
+        self._config = config
+        self._inbox: queue.SimpleQueue[_Post] = queue.SimpleQueue()
+        self._key = f"{config.backend.endpoint}/{config.talk.mode}"
+        self._started = time.monotonic()
+        self._attempt: Attempt | None = None
+        self._fault: str | None = None
+        self._session: dict[str, str] | None = None
+        self._book = Book()
+        self._marks: dict[str, float] = {}
+        self._parts = make_parts(self)
+        self._conversation = self._recall()
+        self._gestures = Gestures(config.panel.hold_ms)
+
+    # --- what other threads call
+
+    def post(self, event: e.Event) -> None:
+        """Hand a fact to the main loop."""
+        self._inbox.put(event)
+
+    def edge(self, line: str, active: bool, at: float) -> None:
+        """Hand a panel's edge to the main loop."""
+        self._inbox.put(_Edge(line, active, at))
+
+    def death(self, error: BaseException) -> None:
+        """End the process: a thread that died must not leave it deaf."""
+        self._inbox.put(_Stop(1, f"{threading.current_thread().name} died: {error}"))
+
+    def stop(self) -> None:
+        """End in good order."""
+        self._inbox.put(_Stop(0, "asked to stop"))
+
+    def speech(self, began: bool, _at: float) -> None:
+        """Hand on what the local voice detector found."""
+        self._inbox.put(e.SpeechStarted("local") if began else e.SpeechEnded("local"))
+
+    def sounded(self, reply_id: str) -> None:
+        """Note when a reply reached the speaker."""
+        self._marks["sound"] = time.monotonic()
+        self._inbox.put(e.ReplySounded(reply_id))
+
+    def heard(self, reply_id: str) -> None:
+        """Report a reply that was heard to its end."""
+        self._inbox.put(e.ReplyHeard(reply_id))
+
+    def sent(self, mark: str, at: float) -> None:
+        """Note when the uplink sent a turn's first frame or its commit."""
+        self._marks[mark] = at
+        if mark == "first":
+            self._measure("press_to_frame_ms", "press", "first")
+        else:
+            self._measure("release_to_commit_ms", "release", "commit")
+
+    # --- life
+
+    def run(self) -> int:
+        """Work until told to stop."""
+        sys.setswitchinterval(0.001)  # a busy thread may not delay the audio threads by the default 5 ms
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stop())
+        parts = self._parts
+        parts.start()
+        self._show()
+        parts.notify.ready()
+        log.info("ready in %.2f s", time.monotonic() - self._started)
+        stop = self._loop()
+        if stop.status:
+            log.error("%s", stop.reason)
+        parts.notify.stopping()
+        if self._attempt:
+            self._attempt.cancel()
+            self._attempt.join(1.0)
+        parts.close()
+        return stop.status
+
+    def _loop(self) -> _Stop:
+        while True:
+            post = self._next()
+            now = time.monotonic()
+            if isinstance(post, _Stop):
+                return post
+            if isinstance(post, _Edge):
+                self._take_edge(post, now)
+            elif post is not None:
+                self._handle(post, now)
+            self._pass_time(now)
+
+    def _next(self) -> _Post | None:
+        times = [at for at in (self._conversation.deadline, self._gestures.deadline) if at is not None]
+        times.append(time.monotonic() + self._parts.pulse_s)
+        try:
+            return self._inbox.get(timeout=max(0.0, min(times) - time.monotonic()))
+        except queue.Empty:
+            return None
+
+    def _pass_time(self, now: float) -> None:
+        held = self._gestures.expire(now)
+        if held:
+            self._handle(held, now)
+        deadline = self._conversation.deadline
+        if deadline is not None and deadline <= now:
+            self._handle(e.Elapsed(), now)
+        self._parts.beat(now)
+
+    def _take_edge(self, edge: _Edge, now: float) -> None:
+        self._publish("panel", line=edge.line, active=edge.active)
+        if edge.line == "button":
+            self._marks["press" if edge.active else "release"] = edge.at
+        fact = self._gestures.edge(edge.line, active=edge.active, at=edge.at)
+        if fact:
+            self._handle(fact, now)
+
+    def _handle(self, event: e.Event, now: float) -> None:
+        before = self._conversation.state
+        orders = self._conversation.handle(event, now)
+        self._observe(event)
+        if self._conversation.state is not before:
+            self._publish("state", **{"state": self._conversation.state.value, "from": before.value})
+        for order in orders:
+            getattr(self, _EXECUTORS[type(order)])(order)
+        if self._conversation.state is not before or orders:
+            self._show()
+
+    # --- facts that are shown as they pass
+
+    def _observe(self, event: e.Event) -> None:
+        match event:
+            case e.Opened() if self._attempt and event.attempt == self._attempt.number:
+                self._fault = None
+                self._session = {
+                    "id": event.session_id,
+                    "endpoint": self._config.backend.endpoint,
+                    "provider": event.provider,
+                    "rung": event.rung,
+                }
+                facts = {"session_id" if key == "id" else key: value for key, value in self._session.items()}
+                self._publish("session", **facts)
+            case e.ReplyText():
+                self._publish("transcript", role="assistant", text=event.text, final=False)
+            case e.ReplySounded():
+                self._reply_sounded(event.reply_id)
+            case e.MuteSet():
+                self._parts.capture.muted = event.on
+
+    def _reply_sounded(self, reply_id: str) -> None:
+        self._parts.counters.replies += 1
+        first_at = self._attempt.downlink.first_at.get(reply_id) if self._attempt else None
+        if first_at is not None:
+            self._marks["reply"] = first_at
+            self._measure("commit_to_reply_ms", "commit", "reply")
+            self._measure("reply_to_sound_ms", "reply", "sound")
+        self._publish("turn", latencies=dict(self._parts.latencies))
+
+    def _measure(self, name: str, start: str, end: str) -> None:
+        if start in self._marks and self._marks[end] >= self._marks[start]:
+            self._parts.latencies[name] = round((self._marks[end] - self._marks[start]) * 1000, 1)
+
+    # --- orders
+
+    def _connect(self, order: a.Connect) -> None:
+        talk = self._config.talk
+        client_ends = talk.mode == "push_to_talk" or talk.turn_end == "client"
+        request = GrantRequest(
+            endpoint=self._config.backend.endpoint,
+            mode=talk.mode,
+            turn_end="client" if client_ends else "server",
+            resume_session=order.resume,
+            turns=len(order.turns),
+        )
+        if order.attempt > 1:
+            self._parts.counters.reconnects += 1
+        self._attempt = Attempt(
+            order.attempt,
+            self._parts.backend(),
+            request,
+            order.turns,
+            self._parts.playback,
+            now=time.time,
+            clock_offset_s=time.monotonic() - time.time(),
+            on_event=self.post,
+            on_death=self.death,
+        )
+
+    def _hangup(self, order: a.Hangup) -> None:
+        if self._attempt and self._attempt.number == order.attempt:
+            self._attempt.cancel()
+        self._session = None
+
+    def _begin_turn(self, order: a.BeginTurn) -> None:
+        self._marks.pop("commit", None)
+        self._parts.uplink.begin(order.at, order.lead_ms)
+        if self._parts.speaking():
+            self.post(e.SpeechStarted("local"))
+
+    def _attach_turn(self, order: a.AttachTurn) -> None:
+        session = self._open_session(order.attempt)
+        if session:
+            self._parts.uplink.attach(session)
+
+    def _detach_turn(self, _order: a.DetachTurn) -> None:
+        self._parts.uplink.detach()
+
+    def _end_turn(self, order: a.EndTurn) -> None:
+        self._parts.uplink.end(order.at)
+
+    def _reopen_turn(self, _order: a.ReopenTurn) -> None:
+        self._parts.uplink.reopen()
+
+    def _close_turn(self, _order: a.CloseTurn) -> None:
+        self._parts.uplink.close()
+
+    def _discard_turn(self, _order: a.DiscardTurn) -> None:
+        self._parts.uplink.discard()
+
+    def _request_reply(self, order: a.RequestReply) -> None:
+        session = self._open_session(order.attempt)
+        if session:
+            session.request_reply()
+
+    def _admit_reply(self, order: a.AdmitReply) -> None:
+        if self._attempt:
+            self._attempt.downlink.admit(order.reply_id)
+
+    def _refuse_reply(self, order: a.RefuseReply) -> None:
+        session = self._open_session(order.attempt)
+        if session and self._attempt:
+            self._attempt.downlink.refuse(order.reply_id)
+            session.refuse_reply(order.reply_id)
+
+    def _interrupt(self, order: a.Interrupt) -> None:
+        if not self._attempt:
+            return
+        cut = self._attempt.downlink.cut()
+        session = self._open_session(order.attempt)
+        if session:
+            session.interrupt(cut)
+        if cut:
+            self._parts.counters.interruptions += 1
+            self._publish("interrupted", heard_ms=cut.heard_ms)
+            self.post(e.ReplyCut(cut.reply_id, cut.heard_ms, cut.received_ms))
+
+    def _finish_reply(self, order: a.FinishReply) -> None:
+        if self._attempt:
+            self._attempt.downlink.finish(order.reply_id)
+
+    def _refuse_tool(self, order: a.RefuseTool) -> None:
+        session = self._open_session(order.attempt)
+        if session:
+            log.info("the model asked for the tool %s; this device has none", order.name)
+            session.refuse_tool(order.call_id)
+
+    def _remember(self, order: a.Remember) -> None:
+        session = Session(order.session_id, order.provider, order.turns, time.time(), order.heard_ms)
+        self._book = msgspec.structs.replace(self._book, sessions={**self._book.sessions, self._key: session})
+        self._parts.store.save_soon(self._book)
+
+    def _forget(self, _order: a.Forget) -> None:
+        kept = {key: session for key, session in self._book.sessions.items() if key != self._key}
+        self._book = msgspec.structs.replace(self._book, sessions=kept)
+        self._parts.store.save_soon(self._book)
+
+    def _quote(self, order: a.Quote) -> None:
+        self._publish("transcript", role=order.role, text=order.text, final=True)
+
+    def _tell(self, order: a.Tell) -> None:
+        self.tell(order.level, order.text)
+
+    def _open_session(self, attempt: int) -> Any:
+        current = self._attempt
+        return current.session if current and current.number == attempt else None
+
+    # --- showing
+
+    def tell(self, level: str, text: str) -> None:
+        """Say one line to the owner."""
+        log.log(_LEVELS[level], "%s", text)
+        if level == "error":
+            self._fault = text
+        self._publish("notice", level=level, text=text)
+
+    def _show(self) -> None:
+        state = self._conversation.state
+        resting = state in (State.IDLE, State.READY)
+        pattern = state.value
+        if resting and self._conversation.muted:
+            pattern = "muted"
+        elif state is State.IDLE and self._fault:
+            pattern = "fault"
+        self._parts.panel.show(pattern)
+        self._parts.rest(state is State.IDLE)
+
+    def _publish(self, kind: str, **facts: Any) -> None:
+        self._parts.control.publish({"event": kind, "t": time.monotonic(), "at": time.time(), **facts})
+
+    # --- the control socket, in its thread
+
+    def command(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer one request of `pressel ctl`."""
+        name = request.get("cmd")
+        if not isinstance(name, str) or name not in _COMMANDS:
+            return {"ok": False, "error": f"unknown command {name!r}; known: {', '.join(sorted(_COMMANDS))}"}
+        answer: dict[str, Any] = getattr(self, _COMMANDS[name])(request)
+        return answer
+
+    def _cmd_panel(self, request: dict[str, Any]) -> dict[str, Any]:
+        lines = {"press": [("button", True)], "release": [("button", False)], "wake": [("wake", True)]}
+        lines["tap"] = [*lines["press"], *lines["release"]]
+        for line, active in lines[request["cmd"]]:
+            self.edge(line, active, time.monotonic())
+        return {"ok": True}
+
+    def _cmd_status(self, _request: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "ok": True,
+            "state": self._conversation.state.value,
+            "mode": self._config.talk.mode,
+            "muted": self._conversation.muted,
+            "volume": self._parts.playback.volume,
+            "session": self._session,
+            "counters": self._parts.count(),
+            "latencies": dict(self._parts.latencies),
+            "fault": self._fault,
+            "version": version("pressel"),
+            "uptime_s": round(time.monotonic() - self._started, 1),
+        }
+
+    def _cmd_transcript(self, _request: dict[str, Any]) -> dict[str, Any]:
+        turns = self._conversation.turns
+        return {"ok": True, "turns": [{"role": turn.role, "text": turn.text} for turn in turns]}
+
+    def _cmd_volume(self, request: dict[str, Any]) -> dict[str, Any]:
+        value = request.get("value")
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 100:
+            return {"ok": False, "error": "volume takes a whole number from 0 to 100"}
+        self._parts.playback.volume = value
+        self._book = msgspec.structs.replace(self._book, volume=value)
+        self._parts.store.save_soon(self._book)
+        return {"ok": True, "volume": value}
+
+    def _cmd_mute(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.post(e.MuteSet(request["cmd"] == "mute"))
+        return {"ok": True}
+
+    def _cmd_forget(self, _request: dict[str, Any]) -> dict[str, Any]:
+        self.post(e.Forgotten())
+        return {"ok": True}
+
+    def _cmd_quit(self, _request: dict[str, Any]) -> dict[str, Any]:
+        self.stop()
+        return {"ok": True}
+
+    def _recall(self) -> Conversation:
+        talk = self._config.talk
+        self._book, notice = self._parts.store.load()
+        if notice:
+            log.warning("%s", notice)
+        if self._book.volume is not None:
+            self._parts.playback.volume = self._book.volume
+        rules = Rules(
+            mode=talk.mode,
+            turn_end=talk.turn_end,
+            half_duplex=not self._config.hardware_aec,
+            preroll_ms=talk.preroll_ms,
+            tail_ms=talk.tail_ms,
+            shortest_press_ms=talk.shortest_press_ms,
+            longest_turn_ms=talk.longest_turn_ms,
+            silence_limit_ms=talk.silence_limit_ms,
+            idle_hangup_ms=talk.idle_hangup_ms,
+            reply_timeout_ms=talk.reply_timeout_ms,
+            connect_patience_ms=talk.connect_patience_ms,
+            renew_margin_ms=talk.renew_margin_ms,
+            keep_turns=self._config.state.keep_turns,
+        )
+        return Conversation(rules, Patience(random.random), self._book.sessions.get(self._key))
+
+
+_EXECUTORS: dict[type[a.Action], str] = {
+    a.Connect: "_connect",
+    a.Hangup: "_hangup",
+    a.BeginTurn: "_begin_turn",
+    a.AttachTurn: "_attach_turn",
+    a.DetachTurn: "_detach_turn",
+    a.EndTurn: "_end_turn",
+    a.ReopenTurn: "_reopen_turn",
+    a.CloseTurn: "_close_turn",
+    a.DiscardTurn: "_discard_turn",
+    a.RequestReply: "_request_reply",
+    a.AdmitReply: "_admit_reply",
+    a.RefuseReply: "_refuse_reply",
+    a.Interrupt: "_interrupt",
+    a.FinishReply: "_finish_reply",
+    a.RefuseTool: "_refuse_tool",
+    a.Remember: "_remember",
+    a.Quote: "_quote",
+    a.Forget: "_forget",
+    a.Tell: "_tell",
+}
+
+_COMMANDS = {
+    **dict.fromkeys(("press", "release", "tap", "wake"), "_cmd_panel"),
+    **dict.fromkeys(("mute", "unmute"), "_cmd_mute"),
+    "status": "_cmd_status",
+    "transcript": "_cmd_transcript",
+    "volume": "_cmd_volume",
+    "forget": "_cmd_forget",
+    "quit": "_cmd_quit",
+}

@@ -1,0 +1,204 @@
+"""Builds the daemon's parts from the configuration, and starts and closes them in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from device.audio.capture import Capture
+from device.audio.playback import Playback
+from device.audio.ring import Ring
+from device.config import read_token
+from device.dsp.resample import Resampler
+from device.dsp.vad import Vad
+from device.errors import AudioError
+from device.net.uplink import Uplink
+from device.panel.simulated import SimulatedPanel
+from device.system.control import ControlServer
+from device.system.metrics import Counters
+from device.system.notify import Notifier
+from device.system.store import Store
+
+if TYPE_CHECKING:
+    from device.config import Config
+    from device.daemon import Daemon
+    from device.net.backend import Backend
+    from device.ports import AudioInput, AudioOutput, Panel
+
+_STALLED_S = 2.0  # neither the microphone nor the speaker may stand still for longer
+
+
+class Parts:
+    """Everything of one daemon that has a thread, a file or a socket."""
+
+    def __init__(self, config: Config, daemon: Daemon) -> None:
+        self._config = config
+        self.store = Store(Path(config.state.dir), on_trouble=lambda text: daemon.tell("error", text))
+        self._backend = _make_backend(config)
+        self.panel = _make_panel(config)
+        source, sink = _open_audio(config)
+        self._source, self._sink = source, sink
+        ring = Ring(config.talk.buffer_s, source.rate)
+        self._vad = Vad(source.rate, config.vad)
+        self.uplink = Uplink(
+            ring, source.rate, Resampler, daemon.sent, after_release_ms=config.talk.after_release_ms
+        )
+        microphone = config.audio.input
+        self.capture = Capture(
+            source,
+            ring,
+            channel=microphone.channel,
+            gain_db=microphone.gain_db,
+            highpass_hz=microphone.highpass_hz,
+            speech=self._vad,
+            on_speech=daemon.speech,
+            on_block=self.uplink.pump,
+            on_death=daemon.death,
+        )
+        self.playback = Playback(
+            sink,
+            on_started=daemon.sounded,
+            on_drained=daemon.heard,
+            on_death=daemon.death,
+        )
+        self.control = ControlServer(Path(config.state.dir) / "control.sock", daemon.command)
+        self.counters = Counters()
+        self.latencies: dict[str, float] = {}
+        self.notify = Notifier()
+        self._on_edge = daemon.edge
+        self.pulse_s = min(1.0, self.notify.watchdog_s / 3 if self.notify.watchdog_s else 1.0)
+
+    def start(self) -> None:
+        """Set everything going; the button last, so that a press finds ears."""
+        self.capture.start()
+        self.playback.start()
+        self.control.start()
+        self.panel.start(self._on_edge)
+
+    def close(self) -> None:
+        """Release everything; safe when only half was started."""
+        self.panel.close()
+        self.control.close()
+        self.capture.close()
+        self.playback.close()
+        self.store.close()
+
+    def backend(self) -> Backend:
+        """Where grants come from."""
+        return self._backend
+
+    def speaking(self) -> bool:
+        """Whether the local voice detector hears speech right now."""
+        return self._vad.active
+
+    def rest(self, idle: bool) -> None:
+        """Let the audio threads take longer steps while no session is open."""
+        self.capture.idle = idle
+        self.playback.idle = idle
+
+    def beat(self, now: float) -> None:
+        """Feed the watchdog while the microphone and the speaker move."""
+        if now - min(self.capture.last_block_at, self.playback.last_block_at) < _STALLED_S:
+            self.notify.watchdog(now)
+
+    def count(self) -> dict[str, int]:
+        """Return the counters of the status answer."""
+        return {
+            "frames_captured": self.capture.frames_captured,
+            "frames_sent": self.uplink.frames_sent,
+            "frames_dropped": self.uplink.frames_dropped,
+            "xruns": self._source.overruns + self._sink.underruns + self.playback.underruns,
+            **self.counters.as_dict(),
+        }
+
+
+def _open_audio(config: Config) -> tuple[AudioInput, AudioOutput]:
+    audio = config.audio
+    if audio.driver == "wav":
+        from device.audio.wavfile import WavInput, WavOutput  # noqa: PLC0415 # only the driver in use is loaded
+
+        return (
+            WavInput(Path(audio.input.device), audio.input.rate_hz),
+            WavOutput(Path(audio.output.device), audio.output.rate_hz),
+        )
+    from device.audio.portaudio import PortAudioInput, PortAudioOutput  # noqa: PLC0415 # the same
+
+    source = PortAudioInput(
+        audio.input.device,
+        rate=audio.input.rate_hz,
+        channels=audio.input.channels,
+        sample_format=audio.input.format,
+    )
+    try:
+        sink = PortAudioOutput(
+            audio.output.device,
+            rate=audio.output.rate_hz,
+            channels=audio.output.channels,
+            sample_format=audio.output.format,
+        )
+    except AudioError:
+        source.close()
+        raise
+    return source, sink
+
+
+def _make_panel(config: Config) -> Panel:
+    panel = config.panel
+    if panel.driver == "simulated":
+        return SimulatedPanel()
+    from device.panel.gpio import GpioPanel  # noqa: PLC0415 # the RPi.GPIO API is on a Pi only
+
+    assert panel.button is not None  # noqa: S101 # the configuration has been checked
+    return GpioPanel(
+        button=panel.button,
+        wake=panel.wake,
+        led=panel.led,
+        active_low=panel.active_low,
+        led_active_low=panel.led_active_low,
+        debounce_ms=panel.debounce_ms,
+    )
+
+
+def _make_backend(config: Config) -> Backend:
+    from device.net.backend import CompanionBackend, TokenBackend  # noqa: PLC0415 # measured: half of the start-up
+
+    backend = config.backend
+    if backend.kind == "companion":
+        return CompanionBackend(backend.url, read_token(backend))
+    return TokenBackend(backend.url, backend.realtime_url, backend.model, session_settings(config))
+
+
+def session_settings(config: Config) -> dict[str, Any]:
+    """Return the GA session object of the configuration, for backends that set none."""
+    session, talk = config.session, config.talk
+    server_vad = talk.mode == "open_mic" and talk.turn_end == "server"
+    pcm = {"type": "audio/pcm", "rate": 24000}
+    transcription: dict[str, Any] | None = None
+    if session.transcription_model:
+        transcription = {"model": session.transcription_model}
+        if session.transcription_language:
+            transcription["language"] = session.transcription_language
+    detection = {
+        "type": "server_vad",
+        "threshold": session.vad_threshold,
+        "prefix_padding_ms": session.vad_prefix_ms,
+        "silence_duration_ms": session.vad_silence_ms,
+        "create_response": True,
+        "interrupt_response": True,
+    }
+    return {
+        "output_modalities": ["audio"],
+        "max_output_tokens": session.max_output_tokens,
+        **({"instructions": session.instructions} if session.instructions else {}),
+        "audio": {
+            "input": {
+                "format": pcm,
+                "transcription": transcription,
+                "noise_reduction": None
+                if session.noise_reduction == "none"
+                else {"type": session.noise_reduction},
+                "turn_detection": detection if server_vad else None,
+            },
+            "output": {"format": pcm, "voice": session.voice, "speed": session.speed},
+        },
+    }
