@@ -10,7 +10,7 @@ class Debounce:
     """Reports the first edge at once, then ignores the contact until the window has passed.
 
     At the window's end, and again every `recheck_ms` while the contact is active, the owner reads the line
-    and calls `reread`: an edge that was ignored, or lost on the way, is made up for; the contact never sticks.
+    and calls `reread`: an edge that was ignored, or lost on the way, is made up for. No contact stays stuck.
     """
 
     def __init__(self, window_ms: float, *, recheck_ms: float = 100, active: bool = False) -> None:

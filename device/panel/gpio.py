@@ -1,8 +1,7 @@
-"""The panel on a Pi's GPIO lines, through the RPi.GPIO API: rpi-lgpio today, the classic package on old systems."""
+"""The panel on a Pi's GPIO lines, through the RPi.GPIO API (rpi-lgpio, or the classic package)."""
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import threading
@@ -88,24 +87,11 @@ class GpioPanel:
         A line that is active already reports only its release.
         """
         self._on_edge = on_edge
-        try:
-            for number in self._lines:
-                self._gpio.add_event_detect(number, self._gpio.BOTH, callback=self._edge)
-        except Exception as error:  # noqa: BLE001  # RuntimeError and lgpio.error: both leave us with polling
-            self._forget_edges()
-            self._polling = True
-            log.warning(
-                "panel: no edge detection (%s); reading the lines every %.0f ms", error, POLL_S * 1000
-            )
-        else:
-            log.info("panel: edge detection on GPIO %s", ", ".join(map(str, self._lines)))
         for line in self._lines.values():
+            line.contact.deadline = self._clock()  # read once more: it may have moved since it was claimed
             if line.contact.active:
-                log.warning(
-                    "panel: the %s on GPIO %d is active at the start: held, or wired wrong?",
-                    line.name,
-                    line.number,
-                )
+                log.warning("panel: the %s on GPIO %d is active already: miswired?", line.name, line.number)
+        self._detect_edges()
         self._thread.start()
 
     def show(self, pattern: str) -> None:
@@ -155,10 +141,21 @@ class GpioPanel:
             self._gpio.setup(number, direction, **how)
         except Exception as error:
             raise PanelError(
-                f"GPIO {number} (panel.{name}) cannot be had ({error}): stop what uses it (gpioinfo names it),"
-                " or choose another line"
+                f"GPIO {number} (panel.{name}) cannot be had ({error}): stop what uses it"
+                " (gpioinfo names it), or choose another line"
             ) from error
         self._claimed.append(number)
+
+    def _detect_edges(self) -> None:
+        try:
+            for number in self._lines:
+                self._gpio.add_event_detect(number, self._gpio.BOTH, callback=self._edge)
+        except Exception as error:  # noqa: BLE001  # RuntimeError or lgpio.error: polling is left
+            self._forget_edges()
+            self._polling = True
+            log.warning("panel: no edge detection (%s): reading every %.0f ms", error, POLL_S * 1000)
+        else:
+            log.info("panel: edge detection on GPIO %s", ", ".join(map(str, self._lines)))
 
     def _forget_edges(self) -> None:
         for number in self._lines:
@@ -238,7 +235,7 @@ def _load() -> Any:
     """Import RPi.GPIO, which off a Pi raises at import."""
     home = Path.cwd()
     try:
-        return importlib.import_module("RPi.GPIO")
+        from RPi import GPIO  # noqa: PLC0415  # only where a board has a panel on GPIO
     except (
         ImportError,
         AttributeError,
@@ -252,5 +249,7 @@ def _load() -> Any:
         ) from error
     except Exception as error:
         raise PanelError(f'no GPIO on this machine ({error}): set panel.driver = "simulated"') from error
+    else:
+        return GPIO
     finally:
         os.chdir(home)  # lgpio moves to LG_WD when it is imported

@@ -1,0 +1,1 @@
+"""A fake GPIO chip, so that the real GPIO packages run on any Linux machine."""
