@@ -258,8 +258,8 @@ class Conversation:
     def _speech_started(self, event: e.SpeechStarted, now: float) -> Actions:
         if self.state in (State.AWAITING, State.SPEAKING):
             return self._talked_over(event, now)
-        if self._turn:
-            self._turn.speech = True
+        assert self._turn
+        self._turn.speech = True
         self._timers.pop("silence", None)
         return []
 

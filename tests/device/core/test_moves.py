@@ -46,7 +46,11 @@ def events_for(talk: Conversation, now: float) -> list[tuple[e.Event, float]]:
         (e.Lost(n, "busy", retry_after_s=1e6), soon),
         (e.Lost(n - 1, "an old socket"), soon),
         (e.Troubled(n, "hm"), soon),
-        *((kind(source), soon) for kind in (e.SpeechStarted, e.SpeechEnded) for source in ("local", "server")),
+        *(
+            (kind(source), soon)
+            for kind in (e.SpeechStarted, e.SpeechEnded)
+            for source in ("local", "server")
+        ),
         (e.TurnAccepted(n, "item_1"), soon),
         (e.UserSaid(n, "item_1", "what time is it"), soon),
     ]
@@ -107,7 +111,9 @@ def walk(rules: Rules) -> set[Road]:
             after = fork(talk)
             before = after.state
             after.handle(event, at)
-            if type(event) in MOVES[before] and not (isinstance(event, e.Attempted) and event.attempt != talk.attempt):
+            if type(event) in MOVES[before] and not (
+                isinstance(event, e.Attempted) and event.attempt != talk.attempt
+            ):
                 roads.add((before, type(event), after.state))
             key = situation(after)
             if key not in seen:
@@ -119,7 +125,9 @@ def walk(rules: Rules) -> set[Road]:
 
 def test_every_declared_road_is_walked() -> None:
     walked = set().union(*(walk(rules) for rules in RULES))
-    declared = {(state, kind, to) for state, moves in MOVES.items() for kind, tos in moves.items() for to in tos}
+    declared = {
+        (state, kind, to) for state, moves in MOVES.items() for kind, tos in moves.items() for to in tos
+    }
     missing = {f"{a.name} --{k.__name__}--> {b.name}" for a, k, b in declared - walked}
     assert not missing
     assert walked == declared

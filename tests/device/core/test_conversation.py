@@ -1,0 +1,350 @@
+"""Stories told to the conversation: what it orders, in which sequence."""
+
+from __future__ import annotations
+
+from device.core import actions as a
+from device.core import events as e
+from device.core.conversation import Conversation, Rules
+from device.core.moves import State
+from device.core.patience import Patience
+from device.core.sessions import Session, Turn
+
+STORED = Session("sess_old", "local", (Turn("user", "hello"),))
+
+
+def talk(stored: Session | None = None, **rules: object) -> Conversation:
+    return Conversation(Rules(**rules), Patience(lambda: 0.5), stored)  # type: ignore[arg-type] # plain keywords
+
+
+def opened(
+    c: Conversation, rung: str = "fresh", now: float = 1.0, ends_at: float | None = None
+) -> list[a.Action]:
+    return c.handle(e.Opened(c.attempt, "sess_1", "local", rung, ends_at), now)  # type: ignore[arg-type] # a rung
+
+
+def kinds(actions: list[a.Action]) -> list[str]:
+    return [type(action).__name__ for action in actions]
+
+
+def to_speaking(c: Conversation) -> None:
+    """One turn by the button, up to the sound of reply r1."""
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    c.handle(e.SpeechStarted("local"), 1.5)
+    c.handle(e.Released(2.0), 2.0)
+    c.handle(e.TurnAccepted(c.attempt, "u1"), 2.1)
+    c.handle(e.ReplyStarted(c.attempt, "r1"), 2.2)
+    c.handle(e.ReplyText(c.attempt, "r1", "once upon a time there was"), 2.2)
+    c.handle(e.ReplySounded("r1"), 2.3)
+    assert c.state is State.SPEAKING
+
+
+def test_a_press_keeps_audio_from_before_it_and_connects() -> None:
+    c = talk(STORED)
+    assert c.handle(e.Pressed(5.0), 5.0) == [
+        a.BeginTurn(5.0, 500),
+        a.Connect(1, "sess_old", (Turn("user", "hello"),)),
+    ]
+    assert c.state is State.CONNECTING
+
+
+def test_a_turn_that_ended_before_the_session_opened_is_sent_whole() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    assert c.handle(e.Released(1.0), 1.0) == [a.EndTurn(1.0)]
+    assert c.handle(e.Released(1.0), 1.0) == []
+    assert kinds(opened(c, now=2.5)) == ["Tell", "Remember", "AttachTurn"]
+    assert c.state is State.AWAITING
+
+
+def test_a_second_press_before_the_session_opened_goes_on_with_the_turn() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    c.handle(e.Released(1.0), 1.0)
+    assert c.handle(e.Pressed(1.2), 1.2) == [a.ReopenTurn()]
+    opened(c)
+    assert c.state is State.LISTENING
+
+
+def test_a_short_press_without_speech_says_nothing_to_the_server() -> None:
+    c = talk()
+    to_speaking(c)
+    assert kinds(c.handle(e.Pressed(3.0), 3.0)) == ["Interrupt", "BeginTurn", "AttachTurn"]
+    assert c.handle(e.Released(3.1), 3.1) == [a.DiscardTurn()]
+    assert c.state is State.READY
+
+
+def test_a_short_press_with_speech_counts() -> None:
+    c = talk()
+    to_speaking(c)
+    c.handle(e.Pressed(3.0), 3.0)
+    c.handle(e.SpeechStarted("local"), 3.1)
+    assert c.handle(e.Released(3.2), 3.2) == [a.EndTurn(3.2)]
+
+
+def test_an_interrupted_reply_is_remembered_as_far_as_it_was_heard() -> None:
+    c = talk()
+    to_speaking(c)
+    c.handle(e.UserSaid(c.attempt, "u1", "tell me a story"), 2.5)
+    c.handle(e.Pressed(3.0), 3.0)
+    told = c.handle(e.ReplyCut("r1", 500, 1000), 3.0)
+    assert told[0] == a.Quote("assistant", "once upon a…")
+    assert c.turns == (Turn("user", "tell me a story"), Turn("assistant", "once upon a…"))
+
+
+def test_the_preroll_holds_nothing_of_the_device_s_own_voice() -> None:
+    c = talk()
+    to_speaking(c)
+    c.handle(e.ReplyEnded(c.attempt, "r1", audio=True), 3.0)
+    c.handle(e.ReplyHeard("r1"), 10.0)
+    assert c.handle(e.Pressed(10.35), 10.35)[0] == a.BeginTurn(10.35, 99)
+
+
+def test_facts_of_an_older_attempt_change_nothing() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    c.handle(e.Lost(1, "no network"), 0.1)
+    c.handle(e.Elapsed(), 1.0)
+    assert c.attempt == 2
+    assert c.handle(e.Lost(1, "an old socket"), 1.1) == []
+    assert c.state is State.CONNECTING
+
+
+def test_a_failed_attempt_waits_and_tries_again_until_patience_ends() -> None:
+    c = talk(connect_patience_ms=400)
+    c.handle(e.Pressed(0.0), 0.0)
+    assert c.handle(e.Lost(1, "no network"), 0.1) == [
+        a.Hangup(1),
+        a.Tell("warning", "no network; next attempt in 0.1 s"),
+    ]
+    assert c.state is State.RETRYING
+    assert c.deadline == 0.225
+    assert c.handle(e.Elapsed(), 0.2) == []
+    assert kinds(c.handle(e.Elapsed(), 0.225)) == ["Connect"]
+    told = c.handle(e.Lost(2, "no network"), 0.39)
+    assert kinds(told) == ["Hangup", "DiscardTurn", "Hangup", "Tell"]
+    assert c.state is State.IDLE
+
+
+def test_a_time_that_the_backend_names_is_obeyed_and_a_press_overrules_it() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    c.handle(e.Lost(1, "busy", retry_after_s=7.0), 0.0)
+    assert c.deadline == 7.0
+    assert kinds(c.handle(e.Pressed(1.0), 1.0)) == ["Connect"]
+
+
+def test_a_fatal_failure_gives_up_with_its_reason() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    told = c.handle(e.Lost(1, "401: check the token", fatal=True), 0.1)
+    assert told[-1] == a.Tell("error", "401: check the token")
+    assert c.state is State.IDLE
+
+
+def test_a_session_lost_while_the_user_speaks_is_replaced_and_the_turn_sent_again() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    assert kinds(c.handle(e.Lost(1, "1006"), 2.0)) == ["Hangup", "Tell", "DetachTurn", "Connect"]
+    assert opened(c)[-1] == a.AttachTurn(2)
+    assert c.state is State.LISTENING
+
+
+def test_nothing_is_said_twice_to_a_session_that_has_it() -> None:
+    for rung, transcribed, last in (
+        ("live", False, "RequestReply"),
+        ("seeded", True, "RequestReply"),
+        ("seeded", False, "AttachTurn"),
+        ("fresh", True, "AttachTurn"),
+    ):
+        c = talk()
+        c.handle(e.Pressed(0.0), 0.0)
+        opened(c)
+        c.handle(e.Released(2.0), 2.0)
+        c.handle(e.TurnAccepted(1, "u1"), 2.1)
+        if transcribed:
+            c.handle(e.UserSaid(1, "u1", "hello"), 2.2)
+        c.handle(e.Lost(1, "1006"), 2.3)
+        assert kinds(opened(c, rung))[-1] == last, (rung, transcribed)
+
+
+def test_a_reply_whose_session_broke_is_heard_as_far_as_it_came() -> None:
+    c = talk()
+    to_speaking(c)
+    told = c.handle(e.Lost(1, "1006"), 3.0)
+    assert told[-1] == a.FinishReply("r1")
+    assert c.state is State.SPEAKING
+    c.handle(e.ReplyHeard("r1"), 4.0)
+    assert c.state is State.IDLE
+    assert c.turns[-1] == Turn("assistant", "once upon a time there was")
+
+
+def test_an_open_talk_reconnects_by_itself_after_such_a_reply() -> None:
+    c = talk(mode="open_mic", turn_end="server")
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    c.handle(e.ReplyStarted(1, "r1"), 2.0)
+    c.handle(e.ReplySounded("r1"), 2.1)
+    c.handle(e.Lost(1, "1006"), 3.0)
+    assert kinds(c.handle(e.ReplyHeard("r1"), 4.0))[-2:] == ["BeginTurn", "Connect"]
+
+
+def test_an_open_talk_is_half_duplex_with_a_tail() -> None:
+    c = talk(mode="open_mic", turn_end="server")
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    c.handle(e.SpeechStarted("server"), 1.2)
+    c.handle(e.SpeechEnded("server"), 2.0)
+    assert c.state is State.AWAITING
+    c.handle(e.ReplyStarted(1, "r1"), 2.1)
+    assert c.handle(e.ReplySounded("r1"), 2.2) == [a.CloseTurn()]
+    assert c.handle(e.SpeechStarted("server"), 2.5) == []
+    c.handle(e.ReplyEnded(1, "r1", audio=True), 3.0)
+    assert c.handle(e.ReplyHeard("r1"), 5.0)[-2:] == [a.BeginTurn(5.0, -250), a.AttachTurn(1)]
+
+
+def test_with_echo_cancelled_the_user_speaks_over_the_reply() -> None:
+    c = talk(mode="open_mic", turn_end="server", half_duplex=False)
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    c.handle(e.ReplyStarted(1, "r1"), 2.1)
+    assert c.handle(e.ReplySounded("r1"), 2.2) == []
+    assert c.handle(e.SpeechStarted("local"), 2.4) == []
+    assert c.handle(e.SpeechStarted("server"), 2.5) == [a.Interrupt(1)]
+    assert c.state is State.LISTENING
+
+
+def test_the_device_s_own_ear_ends_a_turn_in_an_open_talk() -> None:
+    c = talk(mode="open_mic", turn_end="client")
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    assert c.handle(e.SpeechEnded("local"), 1.1) == []
+    c.handle(e.SpeechStarted("local"), 1.2)
+    assert c.handle(e.SpeechEnded("server"), 2.0) == []
+    assert c.handle(e.SpeechEnded("local"), 2.0) == [a.EndTurn(2.0)]
+    assert c.state is State.AWAITING
+
+
+def test_an_open_talk_ends_by_a_tap_by_silence_and_by_a_long_press_over_a_reply() -> None:
+    c = talk(mode="open_mic", turn_end="server")
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    assert c.handle(e.Held(), 1.0) == []
+    assert c.handle(e.Pressed(2.0), 2.0) == [a.DiscardTurn()]
+    c.handle(e.Pressed(3.0), 3.0)
+    assert c.deadline == 18.0
+    c.handle(e.Elapsed(), 18.0)
+    assert c.state is State.READY
+    c.handle(e.Pressed(20.0), 20.0)
+    c.handle(e.ReplyStarted(1, "r1"), 21.0)
+    c.handle(e.ReplySounded("r1"), 21.1)
+    c.handle(e.Pressed(22.0), 22.0)
+    assert c.handle(e.Held(), 23.0) == [a.DiscardTurn()]
+
+
+def test_a_wake_in_push_to_talk_is_one_turn_by_voice() -> None:
+    c = talk()
+    c.handle(e.Woken(0.0), 0.0)
+    opened(c)
+    c.handle(e.SpeechStarted("local"), 1.2)
+    assert c.handle(e.SpeechEnded("local"), 2.0) == [a.EndTurn(2.0)]
+
+
+def test_tools_are_refused_and_the_reply_asked_for() -> None:
+    c = talk()
+    to_speaking(c)
+    calls = (e.ToolCall("c1", "lights"),)
+    told = c.handle(e.ReplyEnded(1, "r1", audio=True, tool_calls=calls), 3.0)
+    assert told == [a.RefuseTool(1, "c1", "lights"), a.RequestReply(1), a.FinishReply("r1")]
+    c.handle(e.ReplyHeard("r1"), 4.0)
+    assert c.state is State.AWAITING
+    c.handle(e.ReplyStarted(1, "r2"), 4.1)
+    assert c.handle(e.ReplyEnded(1, "r2", audio=False, trouble="the reply is failed"), 4.2)[0] == a.Tell(
+        "warning", "the reply is failed"
+    )
+    assert c.state is State.READY
+
+
+def test_two_replies_in_a_row_are_one_speaking() -> None:
+    c = talk()
+    to_speaking(c)
+    c.handle(e.ReplyStarted(1, "r2"), 2.5)
+    c.handle(e.ReplySounded("r2"), 2.9)
+    c.handle(e.ReplyHeard("r1"), 3.0)
+    assert c.state is State.SPEAKING
+    c.handle(e.ReplyHeard("r2"), 4.0)
+    assert c.state is State.READY
+
+
+def test_a_reply_that_never_comes_is_given_up_in_one_line() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    c.handle(e.Released(2.0), 2.0)
+    assert c.deadline == 22.0
+    assert "no reply within 20 s" in str(c.handle(e.Elapsed(), 22.0))
+    assert c.state is State.READY
+
+
+def test_a_button_held_for_ever_ends_the_turn() -> None:
+    c = talk(longest_turn_ms=10_000)
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    assert c.handle(e.Elapsed(), 10.0) == [a.EndTurn(10.0)]
+
+
+def test_an_idle_session_is_hung_up_and_one_near_its_end_renewed() -> None:
+    c = talk()
+    to_speaking(c)
+    c.handle(e.ReplyHeard("r1"), 4.0)
+    assert c.deadline == 64.0
+    assert kinds(c.handle(e.Elapsed(), 64.0)) == ["Hangup"]
+    c.handle(e.Pressed(70.0), 70.0)
+    opened(c, ends_at=100.0)
+    c.handle(e.Released(71.0), 71.0)
+    c.handle(e.ReplyStarted(2, "r"), 72.0)
+    c.handle(e.ReplyEnded(2, "r", audio=False), 73.0)
+    assert c.state is State.READY
+    assert c.deadline == 40.0
+    assert kinds(c.handle(e.Elapsed(), 73.0)) == ["Hangup"]
+
+
+def test_a_muted_device_says_why_it_does_not_listen() -> None:
+    c = talk()
+    c.handle(e.MuteSet(on=True), 0.0)
+    assert "unmute" in str(c.handle(e.Pressed(1.0), 1.0))
+    c.handle(e.MuteSet(on=False), 2.0)
+    c.handle(e.Pressed(3.0), 3.0)
+    assert c.state is State.CONNECTING
+    assert kinds(c.handle(e.MuteSet(on=True), 4.0)) == ["DiscardTurn", "Hangup"]
+
+
+def test_forgetting_takes_the_memory_and_the_session() -> None:
+    c = talk(STORED)
+    assert kinds(c.handle(e.Forgotten(), 0.0)) == ["Forget", "Tell"]
+    assert c.turns == ()
+    assert c.handle(e.Pressed(1.0), 1.0)[-1] == a.Connect(1, None, ())
+
+
+def test_a_fresh_session_is_not_credited_with_old_turns() -> None:
+    c = talk(STORED)
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c, "fresh")
+    assert c.turns == ()
+
+
+def test_a_reply_that_starts_while_the_button_is_held_is_refused() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    assert c.handle(e.ReplyStarted(1, "late"), 1.5) == [a.RefuseReply(1, "late")]
+    assert c.handle(e.ReplyEnded(1, "late", audio=False), 1.6) == []
+
+
+def test_a_button_takes_over_a_turn_that_the_wake_line_began() -> None:
+    c = talk()
+    c.handle(e.Woken(0.0), 0.0)
+    opened(c)
+    assert c.handle(e.Pressed(1.0), 1.0) == []
+    assert c.handle(e.Released(2.0), 2.0) == [a.EndTurn(2.0)]

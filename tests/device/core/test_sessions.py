@@ -1,0 +1,35 @@
+from device.core.sessions import Memory, Turn, heard_part
+
+
+def test_a_late_transcript_takes_the_place_of_its_turn() -> None:
+    memory = Memory()
+    memory.place("u1", "user")
+    memory.fill("r1", "assistant", "Hello!")
+    assert memory.turns == (Turn("assistant", "Hello!"),)
+    memory.fill("u1", "user", " hi \n there ")
+    assert memory.turns == (Turn("user", "hi there"), Turn("assistant", "Hello!"))
+    assert memory.has("u1")
+    assert not memory.has("u2")
+
+
+def test_only_the_last_turns_are_kept_and_each_is_bounded() -> None:
+    memory = Memory((Turn("user", "old"),), keep=2, max_chars=3)
+    for n in range(40):
+        memory.fill(f"k{n}", "user", f"{n}abc")
+    assert memory.turns == (Turn("user", "38a"), Turn("user", "39a"))
+    assert len(memory._entries) <= 8
+
+
+def test_keeping_no_turns_keeps_no_words() -> None:
+    memory = Memory((Turn("user", "old"),), keep=0)
+    memory.fill("a", "user", "secret")
+    assert memory.turns == ()
+
+
+def test_the_heard_part_ends_at_a_whole_word() -> None:
+    text = "once upon a time there was"
+    assert heard_part(text, 500, 1000) == "once upon a…"
+    assert heard_part(text, 1000, 1000) == text
+    assert heard_part(text, 0, 1000) == ""
+    assert heard_part(text, 10, 0) == ""
+    assert heard_part("word", 500, 1000) == "wo…"

@@ -1,0 +1,266 @@
+"""The dialect against messages written from the vendor's reference."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from device.core import events as e
+from device.core.grant import Grant
+from device.core.sessions import Turn
+from device.dialects.dialect import Decoded, ReplyAudio, Send, printable
+from device.dialects.openai import OpenAIDialect
+from device.errors import ProtocolError
+
+GRANT = Grant("openai", "ws://x", provider="local", session={"voice": "marin"})
+CREATED = {"type": "session.created", "session": {"id": "sess_1"}}
+UPDATED = {"type": "session.updated", "session": {"id": "sess_1", "expires_at": 1000.0}}
+
+
+def dialect(grant: Grant = GRANT, turns: tuple[Turn, ...] = ()) -> OpenAIDialect:
+    return OpenAIDialect(7, grant, turns, clock_offset_s=-900.0)
+
+
+def say(d: OpenAIDialect, message: dict[str, Any]) -> list[Decoded]:
+    return d.decode(json.dumps(message))
+
+
+def sent(items: list[Decoded] | list[str]) -> list[dict[str, Any]]:
+    return [json.loads(item.frame if isinstance(item, Send) else str(item)) for item in items]
+
+
+def delta(reply: str, item: str, pcm: bytes) -> dict[str, Any]:
+    audio = base64.b64encode(pcm).decode()
+    return {"type": "response.output_audio.delta", "response_id": reply, "item_id": item, "delta": audio}
+
+
+def started(d: OpenAIDialect, reply: str = "r1") -> None:
+    assert say(d, {"type": "response.created", "response": {"id": reply}}) == [e.ReplyStarted(7, reply)]
+
+
+def test_the_opening_sends_the_settings_and_ends_with_opened() -> None:
+    d = dialect()
+    assert sent(say(d, CREATED)) == [
+        {
+            "type": "session.update",
+            "event_id": "pressel_update",
+            "session": {"type": "realtime", "voice": "marin"},
+        }
+    ]
+    assert say(d, UPDATED) == [e.Opened(7, "sess_1", "local", "fresh", 100.0)]
+    assert say(d, UPDATED) == []
+
+
+def test_an_end_that_only_the_grant_knows_counts_too() -> None:
+    d = dialect(Grant("openai", "ws://x", session_ends_at=950.0, session_id="sess_g"))
+    say(d, CREATED)
+    opened = say(d, {"type": "session.updated", "session": {}})
+    assert opened == [e.Opened(7, "sess_g", "", "fresh", 50.0)]
+    d = dialect()
+    say(d, CREATED)
+    assert say(d, {"type": "session.updated", "session": {}}) == [e.Opened(7, "", "local", "fresh", None)]
+
+
+@pytest.mark.parametrize(
+    ("resume", "wanted", "turns", "rung"),
+    [
+        ("live", "sess_1", 1, "live"),
+        ("live", "sess_other", 1, "seeded"),
+        ("live", "sess_other", 0, "fresh"),
+        ("seeded", None, 1, "seeded"),
+        ("fresh", None, 1, "fresh"),
+    ],
+)
+def test_no_better_rung_is_claimed_than_was_got(
+    resume: Any, wanted: str | None, turns: int, rung: str
+) -> None:
+    d = dialect(Grant("openai", "ws://x", session_id=wanted, resume=resume), (Turn("user", "hi"),) * turns)
+    seeds = len(say(d, CREATED)) - 1
+    opened = say(d, UPDATED)[0]
+    assert isinstance(opened, e.Opened)
+    assert opened.rung == rung
+    assert seeds == (turns if rung == "seeded" else 0)
+
+
+def test_a_seeded_session_gets_the_turns_as_text_and_the_grant_s_history_first() -> None:
+    grant = Grant("openai", "ws://x", resume="seeded", history=(Turn("assistant", "from the companion"),))
+    assert sent(say(dialect(grant, (Turn("user", "own"),)), CREATED))[1:] == [
+        {
+            "type": "conversation.item.create",
+            "item": {
+                "type": "message",
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": "from the companion"}],
+            },
+        }
+    ]
+    own = sent(say(dialect(Grant("openai", "ws://x", resume="seeded"), (Turn("user", "own"),)), CREATED))[1]
+    assert own["item"]["content"] == [{"type": "input_text", "text": "own"}]
+
+
+def test_a_turn_is_audio_commit_and_the_wish_for_a_reply() -> None:
+    d = dialect()
+    frame = json.loads(d.audio(b"\x01\x02"))
+    assert frame == {"type": "input_audio_buffer.append", "audio": base64.b64encode(b"\x01\x02").decode()}
+    assert [m["type"] for m in sent(d.end_turn())] == ["input_audio_buffer.commit", "response.create"]
+    assert sent(d.discard_turn()) == [{"type": "input_audio_buffer.clear"}]
+
+
+def test_a_reply_is_asked_for_only_when_the_cancelled_one_has_ended() -> None:
+    d = dialect()
+    started(d)
+    assert [m["type"] for m in sent(d.end_turn())] == ["input_audio_buffer.commit"]
+    done = say(d, {"type": "response.done", "response": {"id": "r1", "status": "cancelled"}})
+    assert done[0] == e.ReplyEnded(7, "r1", audio=False)
+    assert sent(done[1:]) == [{"type": "response.create"}]
+
+
+def test_an_interruption_cuts_the_item_that_sounded_and_those_behind_it() -> None:
+    d = dialect()
+    started(d)
+    say(d, delta("r1", "i1", b"\0" * 4800))
+    say(d, delta("r1", "i2", b"\0" * 4800))
+    say(d, delta("r1", "i3", b"\0" * 4800))
+    assert sent(d.interrupt("i2", 70)) == [
+        {"type": "response.cancel", "response_id": "r1"},
+        {"type": "conversation.item.truncate", "item_id": "i2", "content_index": 0, "audio_end_ms": 70},
+        {"type": "conversation.item.truncate", "item_id": "i3", "content_index": 0, "audio_end_ms": 0},
+    ]
+    assert sent(d.interrupt("i2", 70)) == [{"type": "response.cancel", "response_id": "r1"}]
+
+
+def test_never_more_is_claimed_heard_than_was_received() -> None:
+    d = dialect()
+    started(d)
+    say(d, delta("r1", "i1", b"\0" * 4800))
+    say(d, {"type": "response.done", "response": {"id": "r1", "status": "completed"}})
+    assert sent(d.interrupt("i1", 500)) == [
+        {"type": "conversation.item.truncate", "item_id": "i1", "content_index": 0, "audio_end_ms": 100}
+    ]
+    assert d.interrupt(None, 0) == []
+
+
+def test_sound_of_an_older_reply_is_not_counted_for_the_new_one() -> None:
+    d = dialect()
+    started(d, "r1")
+    started(d, "r2")
+    assert say(d, delta("r1", "old", b"\0\0")) == [ReplyAudio("r1", "old", b"\0\0")]
+    say(d, {"type": "response.done", "response": {"id": "r1", "status": "completed"}})
+    assert sent(d.interrupt(None, 0)) == [{"type": "response.cancel", "response_id": "r2"}]
+
+
+def test_refusals() -> None:
+    d = dialect()
+    started(d)
+    assert sent(d.refuse_reply("r1")) == [{"type": "response.cancel", "response_id": "r1"}]
+    assert d.refuse_reply("r0") == []
+    item = sent(d.refuse_tool("c1"))[0]["item"]
+    assert item["type"] == "function_call_output"
+    assert "no tools" in item["output"]
+
+
+def test_odd_byte_counts_are_joined_and_told_once() -> None:
+    d = dialect()
+    started(d)
+    first = say(d, delta("r1", "i1", b"\1\2\3"))
+    assert isinstance(first[0], e.Troubled)
+    assert first[1] == ReplyAudio("r1", "i1", b"\1\2")
+    assert say(d, delta("r1", "i1", b"\4")) == [ReplyAudio("r1", "i1", b"\3\4")]
+    assert say(d, delta("r1", "i1", b"\5")) == []
+
+
+def test_speech_transcripts_and_words() -> None:
+    d = dialect()
+    assert say(d, {"type": "input_audio_buffer.speech_started"}) == [e.SpeechStarted("server")]
+    assert say(d, {"type": "input_audio_buffer.speech_stopped"}) == [e.SpeechEnded("server")]
+    assert say(d, {"type": "input_audio_buffer.committed", "item_id": "u1"}) == [e.TurnAccepted(7, "u1")]
+    kind = "conversation.item.input_audio_transcription"
+    completed = {"type": f"{kind}.completed", "item_id": "u1", "transcript": "hello"}
+    assert say(d, completed) == [e.UserSaid(7, "u1", "hello")]
+    failed = say(d, {"type": f"{kind}.failed", "item_id": "u1", "error": {"code": "audio_unintelligible"}})
+    assert "audio_unintelligible: no message" in str(failed)
+    for name in ("response.output_audio_transcript.delta", "response.output_text.delta"):
+        assert say(d, {"type": name, "response_id": "r1", "delta": "Hi"}) == [e.ReplyText(7, "r1", "Hi")]
+
+
+def test_a_reply_s_end_says_why_it_is_not_whole_and_which_tools_it_wants() -> None:
+    d = dialect()
+    error = {"code": "rate_limit_exceeded", "message": "slow\ndown"}
+    causes: tuple[tuple[Any, str], ...] = (
+        ({"error": error}, "the reply is failed: rate_limit_exceeded: slow down"),
+        ({"reason": "content_filter"}, "content_filter"),
+        (None, "no reason given"),
+    )
+    for details, words in causes:
+        response: dict[str, Any] = {"id": "r1", "status": "failed", "status_details": details}
+        ended = say(d, {"type": "response.done", "response": response})[0]
+        assert isinstance(ended, e.ReplyEnded)
+        assert words in (ended.trouble or "")
+    call = {"type": "function_call", "name": "lights", "call_id": "c1"}
+    response = {"id": "r2", "status": "completed", "output": [{"type": "message"}, call]}
+    assert say(d, {"type": "response.done", "response": response}) == [
+        e.ReplyEnded(7, "r2", audio=False, tool_calls=(e.ToolCall("c1", "lights"),))
+    ]
+
+
+def test_errors_are_told_and_only_the_fatal_ones_end_the_session() -> None:
+    d = dialect()
+
+    def fault(**fields: Any) -> list[Decoded]:
+        return say(d, {"type": "error", "error": fields})
+
+    assert fault(code="response_cancel_not_active") == []
+    assert fault(type="server_error") == [e.Troubled(7, "the provider reports server_error: no message")]
+    assert fault() == [e.Troubled(7, "the provider reports an error: no message")]
+    refused = fault(code="unknown_parameter", message="no", param="session.x", event_id="pressel_update")
+    assert refused == [e.Lost(7, "the provider reports unknown_parameter (session.x): no", fatal=True)]
+    assert fault(code="invalid_api_key")[0] == e.Lost(
+        7, "the provider reports invalid_api_key: no message", fatal=True
+    )
+    expired = fault(code="session_expired", message="60 minutes")
+    assert expired == [e.Lost(7, "the provider reports session_expired: 60 minutes")]
+
+
+def test_a_used_up_limit_is_told() -> None:
+    limits = [
+        {"name": "requests", "remaining": 0, "reset_seconds": 9.5},
+        {"name": "tokens", "remaining": 5},
+        {},
+    ]
+    told = say(dialect(), {"type": "rate_limits.updated", "rate_limits": limits})
+    assert told == [e.Troubled(7, "rate limit: no requests left for 10 s")]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\x00\x01",
+        "{",
+        "[1]",
+        '{"type": 5}',
+        '{"type":"response.output_audio.delta","response_id":"r","item_id":"i","delta":"%%%"}',
+        '{"type":"response.output_audio.delta","response_id":"r","delta":null}',
+        '{"type":"session.created"}',
+        "[" * 100_000,
+    ],
+)
+def test_a_message_that_makes_no_sense_is_one_line(frame: str | bytes) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        dialect().decode(frame)
+    line = str(caught.value)
+    assert line.startswith("the provider sent")
+    assert "\n" not in line
+    assert len(line) < 300
+
+
+def test_unknown_messages_and_fields_are_ignored() -> None:
+    assert dialect().decode('{"type": "conversation.item.added", "item": {"x": [1]}}') == []
+    assert dialect().decode('{"type": "something.new"}') == []
+
+
+def test_text_from_outside_is_made_one_short_line() -> None:
+    assert printable("a\x1b[31m\nb") == "a [31m b"
+    assert printable("x" * 300, 10) == "x" * 10 + "…"
