@@ -1,0 +1,246 @@
+"""The control socket: one JSON object a line each way, on a Unix socket that only the owner may open."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import selectors
+import socket
+import threading
+from collections import deque
+from stat import S_ISSOCK
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from device.errors import PresselError, StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+MAX_PATH_BYTES = 107  # sockaddr_un.sun_path less its final zero, unix(7)
+MAX_LINE_BYTES = 64 * 1024
+MAX_UNREAD_BYTES = 256 * 1024
+MAX_CLIENTS = 16
+MAX_EVENTS_WAITING = 1024
+
+
+class _Client:
+    """One connection: what has come of its next line, and what it has not read yet."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.inbox = b""
+        self.outbox = bytearray()
+        self.watching = False
+
+
+class ControlServer:
+    """Serves every client from one thread, in which `handle` answers each request.
+
+    `handle` takes the request and returns the whole answer, `{"ok": true, …}`; a PresselError of its becomes
+    `{"ok": false, "error": …}`. "watch" is answered here. No client can hold the server up: one that does not
+    read is dropped, one that sends what is no request is told so and dropped.
+    """
+
+    def __init__(self, path: Path, handle: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self._path = path
+        self._handle = handle
+        self._clients: dict[socket.socket, _Client] = {}
+        self._events: deque[bytes] = deque(maxlen=MAX_EVENTS_WAITING)
+        self._selector = selectors.DefaultSelector()
+        self._bell, self._ringer = socket.socketpair()
+        self._ringer.setblocking(False)
+        self._listener: socket.socket | None = None
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+
+    def start(self) -> None:
+        """Open the socket (mode 0600) and serve. Raises StateError."""
+        self._listener = _listen(self._path)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._bell, selectors.EVENT_READ)
+        self._thread.start()
+
+    def publish(self, event: dict[str, Any]) -> None:
+        """Send an event to every watcher; never blocks, from any thread."""
+        self._events.append(_line(event))
+        self._ring()
+
+    def close(self) -> None:
+        """Drop the clients and remove the socket; safe to call twice and from `handle`."""
+        self._closing = True
+        self._ring()
+        if not self._thread.ident:
+            self._put_away()
+        elif self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _ring(self) -> None:
+        with contextlib.suppress(OSError):  # full: it has been rung already; closed: nobody listens
+            self._ringer.send(b"\0")
+
+    def _run(self) -> None:
+        try:
+            while not self._closing:
+                self._turn()
+        finally:
+            self._put_away()
+
+    def _turn(self) -> None:
+        for key, mask in self._selector.select():
+            if key.fileobj is self._bell:
+                self._bell.recv(4096)
+            elif self._listener is not None and key.fileobj is self._listener:
+                self._accept(self._listener)
+            else:
+                self._serve(key.data, mask)
+        self._spread()
+
+    def _put_away(self) -> None:
+        for client in list(self._clients.values()):
+            self._drop(client)
+        if self._listener is not None:
+            self._listener.close()
+            self._path.unlink(missing_ok=True)
+        self._bell.close()
+        self._ringer.close()
+        self._selector.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, _ = listener.accept()
+        except OSError as error:  # out of file descriptors, or the client has gone again
+            log.warning("control: a client could not be let in: %s", error)
+            return
+        sock.setblocking(False)
+        client = self._clients[sock] = _Client(sock)
+        self._selector.register(sock, selectors.EVENT_READ, client)
+        if len(self._clients) > MAX_CLIENTS:
+            self._refuse(client, f"{MAX_CLIENTS} clients are connected already: end one of them")
+
+    def _serve(self, client: _Client, mask: int) -> None:
+        if mask & selectors.EVENT_READ:
+            self._receive(client)
+        self._flush(client)
+
+    def _receive(self, client: _Client) -> None:
+        """Read what has come and obey every whole line."""
+        try:
+            data = client.sock.recv(MAX_LINE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(client)
+            return
+        *lines, rest = (client.inbox + data).split(b"\n")
+        client.inbox = rest
+        for line in lines:
+            if client.sock in self._clients:
+                self._obey(client, line)
+        if len(rest) > MAX_LINE_BYTES:
+            self._refuse(client, f"a request has at most {MAX_LINE_BYTES} bytes and ends with a newline")
+
+    def _obey(self, client: _Client, line: bytes) -> None:
+        try:
+            request = msgspec.json.decode(line, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            self._refuse(client, 'a request is one JSON object a line, as {"cmd": "status"}')
+            return
+        client.watching |= request.get("cmd") == "watch"
+        client.outbox += self._answer(request)
+
+    def _answer(self, request: dict[str, Any]) -> bytes:
+        command = request.get("cmd")
+        if not isinstance(command, str):
+            return _refusal('the request names no command, as in {"cmd": "status"}')
+        try:
+            return _line({"ok": True} if command == "watch" else self._handle(request))
+        except PresselError as error:
+            return _refusal(str(error))
+        except Exception:
+            log.exception("control: %r failed", command)
+            return _refusal(f"{command[:40]!r} failed: see the log")
+
+    def _refuse(self, client: _Client, why: str) -> None:
+        """Say why and hang up; what the client still has to say is not read."""
+        client.outbox += _refusal(why)
+        self._flush(client)
+        self._drop(client)
+
+    def _spread(self) -> None:
+        """Hand the waiting events to the watchers."""
+        lines = b"".join(self._events.popleft() for _ in range(len(self._events)))
+        for client in [client for client in self._clients.values() if lines and client.watching]:
+            client.outbox += lines
+            self._flush(client)
+
+    def _flush(self, client: _Client) -> None:
+        """Send what the client takes now; drop it when it has gone or is too far behind."""
+        if client.sock not in self._clients:
+            return
+        try:
+            while client.outbox:
+                del client.outbox[: client.sock.send(client.outbox)]
+        except BlockingIOError:
+            if len(client.outbox) > MAX_UNREAD_BYTES:
+                log.warning("control: a client that does not read has been dropped")
+                self._drop(client)
+                return
+        except OSError:
+            self._drop(client)
+            return
+        writing = selectors.EVENT_WRITE if client.outbox else 0
+        self._selector.modify(client.sock, selectors.EVENT_READ | writing, client)
+
+    def _drop(self, client: _Client) -> None:
+        if self._clients.pop(client.sock, None) is not None:
+            self._selector.unregister(client.sock)
+            client.sock.close()
+
+
+def _line(answer: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(answer) + b"\n"
+
+
+def _refusal(why: str) -> bytes:
+    return _line({"ok": False, "error": why})
+
+
+def _listen(path: Path) -> socket.socket:
+    if len(str(path).encode()) > MAX_PATH_BYTES:
+        raise StateError(
+            f"{path} is too long for a socket ({MAX_PATH_BYTES} bytes): choose a shorter state folder"
+        )
+    _clear(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)  # before listen: nobody has been let in
+        listener.listen(MAX_CLIENTS)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise StateError(f"the control socket {path} cannot be made ({error.strerror})") from error
+    return listener
+
+
+def _clear(path: Path) -> None:
+    """Remove the socket of a daemon that was killed, and nothing else."""
+    try:
+        if not S_ISSOCK(path.lstat().st_mode):
+            raise StateError(f"{path} is in the way of the control socket: move it")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            path.unlink(missing_ok=True)
+        else:
+            raise StateError(f"another pressel answers on {path}: stop it, or choose another state folder")
