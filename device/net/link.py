@@ -177,6 +177,7 @@ def _open(url: str, auth: Auth, timeout_s: float) -> websocket.WebSocket:
             sockopt=_OPTIONS,
             suppress_origin=True,
             enable_multithread=True,
+            skip_utf8_validation=True,  # it is done once, in C, when the text is decoded
         )
     except websocket.WebSocketBadStatusException as error:
         status = error.status_code

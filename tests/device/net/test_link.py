@@ -1,0 +1,183 @@
+"""The link against a real WebSocket server."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from websockets.frames import Frame, Opcode
+
+from device.core.grant import Auth
+from device.errors import LinkError
+from device.net.link import Link
+from tests.servers import until, ws_server
+
+if TYPE_CHECKING:
+    from websockets.sync.server import ServerConnection
+
+NO_AUTH = Auth()
+
+
+def echo(peer: ServerConnection) -> None:
+    for message in peer:
+        peer.send(message)
+
+
+def test_text_and_binary_come_back_and_order_is_kept() -> None:
+    with ws_server(echo) as url:
+        link = Link(url, NO_AUTH)
+        sent: list[str | bytes] = [f"frame {n}" for n in range(200)] + [b"\0\1"]
+        for frame in sent:
+            link.send(frame)
+        assert [link.receive() for _ in sent] == sent
+        link.close()
+
+
+def test_a_close_is_shaken_hands_on_and_what_waits_is_sent_first() -> None:
+    got: list[str | bytes] = []
+    codes: list[int | None] = []
+
+    def collect(peer: ServerConnection) -> None:
+        got.extend(peer)
+        codes.append(peer.close_code)
+
+    with ws_server(collect) as url:
+        link = Link(url, NO_AUTH)
+        for n in range(50):
+            link.send(str(n))
+        link.close()
+        link.close()
+        until(lambda: codes)
+    assert got == [str(n) for n in range(50)]
+    assert codes == [1000]
+
+
+def test_the_secret_travels_as_the_grant_says() -> None:
+    seen: list[tuple[str | None, str | None, str]] = []
+
+    def note(peer: ServerConnection) -> None:
+        request = peer.request
+        assert request
+        seen.append((request.headers.get("Authorization"), peer.subprotocol, request.path))
+
+    with ws_server(note, select_subprotocol=lambda _peer, offered: "realtime" if offered else None) as url:
+        for kind, value in (("bearer", "ek"), ("subprotocol", "ek"), ("query", "token=ek"), ("none", "")):
+            Link(f"{url}/v1?model=m", Auth(kind, value)).close()  # type: ignore[arg-type] # one of the kinds
+        until(lambda: len(seen) == 4)
+    assert seen == [
+        ("Bearer ek", None, "/v1?model=m"),
+        (None, "realtime", "/v1?model=m"),
+        (None, None, "/v1?model=m&token=ek"),
+        (None, None, "/v1?model=m"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "fatal"), [(1000, False), (1001, False), (1011, False), (3000, True), (4000, True)]
+)
+def test_a_server_s_close_is_told_with_its_code(code: int, *, fatal: bool) -> None:
+    with ws_server(lambda peer: peer.close(code, "so\x1bit is")) as url:
+        link = Link(url, NO_AUTH)
+        with pytest.raises(LinkError, match=f"closed the session with {code} so it is") as caught:
+            link.receive()
+        assert caught.value.fatal is fatal
+        link.close()
+
+
+def test_a_cut_is_told() -> None:
+    with ws_server(lambda peer: peer.socket.shutdown(socket.SHUT_RDWR)) as url:
+        link = Link(url, NO_AUTH)
+        with pytest.raises(LinkError, match="broke"):
+            link.receive()
+        link.close()
+
+
+def test_a_refusal_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(LinkError, match="no session with"):
+        Link(f"ws://127.0.0.1:{port}", NO_AUTH)
+    with ws_server(echo, process_request=lambda peer, _request: peer.respond(404, "none")) as url:
+        with pytest.raises(LinkError, match="HTTP 404") as caught:
+            Link(url, NO_AUTH)
+        assert caught.value.fatal
+
+
+def test_an_oversized_message_is_dropped_and_the_link_lives() -> None:
+    def big(peer: ServerConnection) -> None:
+        peer.send("x" * 2000)
+        peer.send("small")
+        peer.recv()
+
+    with ws_server(big) as url:
+        link = Link(url, NO_AUTH, frame_limit=1000)
+        assert link.receive() is None
+        assert link.receive() == "small"
+        link.close()
+
+
+def test_text_that_is_no_text_is_given_as_binary() -> None:
+    def bad(peer: ServerConnection) -> None:
+        peer.socket.sendall(Frame(Opcode.TEXT, b"\xff\xfe").serialize(mask=False))
+        peer.recv()
+
+    with ws_server(bad) as url:
+        link = Link(url, NO_AUTH)
+        assert link.receive() == b"\xff\xfe"
+        link.close()
+
+
+def test_a_peer_that_answers_no_ping_is_gone() -> None:
+    """A listener that shakes hands by hand and then never reads or writes: a half-open link."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def mute() -> None:
+            peer, _ = listener.accept()
+            request = peer.recv(4096).decode()
+            key = request.split("Sec-WebSocket-Key: ")[1].split("\r\n")[0]
+            token = base64.b64encode(
+                hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
+            )
+            lines = ("HTTP/1.1 101 ok", "Upgrade: websocket", "Connection: Upgrade")
+            peer.sendall(
+                ("\r\n".join(lines) + f"\r\nSec-WebSocket-Accept: {token.decode()}\r\n\r\n").encode()
+            )
+            done.wait(10)
+            peer.close()
+
+        done = threading.Event()
+        thread = threading.Thread(target=mute)
+        thread.start()
+        link = Link(f"ws://127.0.0.1:{listener.getsockname()[1]}", NO_AUTH, ping_s=0.1)
+        began = time.monotonic()
+        with pytest.raises(LinkError, match="nothing heard"):
+            link.receive()
+        assert time.monotonic() - began < 5
+        done.set()
+        thread.join()
+        link.close()
+
+
+def test_a_session_that_is_not_opened_in_time_is_given_up() -> None:
+    with ws_server(lambda peer: peer.recv()) as url:  # type: ignore[arg-type,return-value] # the message is no matter
+        link = Link(url, NO_AUTH, ping_s=0.05)
+        with pytest.raises(LinkError, match="not opened in time"):
+            link.receive(time.monotonic() + 0.2)
+        link.close()
+
+
+def test_a_full_outbox_is_a_lost_link() -> None:
+    stop = threading.Event()
+    with ws_server(lambda _peer: stop.wait(10) and None) as url:
+        link = Link(url, NO_AUTH, outbox_bytes=100_000)
+        for _ in range(500):
+            link.send("x" * 60_000)
+        with pytest.raises(LinkError, match="stalled"):
+            link.receive()
+        stop.set()
+        link.close()
