@@ -1,0 +1,164 @@
+"""An attempt from the mint to the close, against a real HTTP backend and a real WebSocket."""
+
+from __future__ import annotations
+
+import base64
+import json
+import queue
+import threading
+from typing import TYPE_CHECKING, Any
+
+from device.core import events as e
+from device.core.grant import Grant, GrantRequest
+from device.net.attempt import Attempt
+from device.net.backend import CompanionBackend
+from tests.device.net.test_downlink import FakeHeard, FakePlayer
+from tests.servers import http_server, until, ws_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from websockets.sync.server import ServerConnection
+
+REQUEST = GrantRequest("default", "push_to_talk", "client", None, 0)
+
+
+class Rig:
+    """Starts attempts and keeps what they report."""
+
+    def __init__(self) -> None:
+        self.events: queue.SimpleQueue[e.Event] = queue.SimpleQueue()
+        self.deaths: list[BaseException] = []
+        self.player = FakePlayer(heard=FakeHeard("r1", "i1", 30))
+
+    def start(self, backend: Any) -> Attempt:
+        return Attempt(
+            3,
+            backend,
+            REQUEST,
+            (),
+            self.player,
+            now=lambda: 1000.0,
+            clock_offset_s=0.0,
+            on_event=self.events.put,
+            on_death=self.deaths.append,
+        )
+
+    def next(self) -> e.Event:
+        return self.events.get(timeout=5)
+
+
+def grant(url: str) -> tuple[int, bytes, dict[str, str]]:
+    return (200, json.dumps({"dialect": "openai", "url": url, "provider": "test"}).encode(), {})
+
+
+def opening(peer: ServerConnection) -> None:
+    peer.send(json.dumps({"type": "session.created", "session": {"id": "sess_1"}}))
+    assert json.loads(peer.recv())["type"] == "session.update"
+    peer.send(json.dumps({"type": "session.updated", "session": {"id": "sess_1"}}))
+
+
+def session(peer: ServerConnection, got: list[Any]) -> None:
+    """One reply, bad messages in between, then whatever the device says."""
+    opening(peer)
+    peer.send(b"\0\0")
+    peer.send("{")
+    peer.send(json.dumps({"type": "response.created", "response": {"id": "r1"}}))
+    audio = base64.b64encode(b"\1\1" * 2400).decode()
+    kind = "response.output_audio.delta"
+    peer.send(json.dumps({"type": kind, "response_id": "r1", "item_id": "i1", "delta": audio}))
+    got.extend(json.loads(message) for message in peer)
+
+
+def with_session(check: Callable[[Rig, Attempt, list[Any]], None]) -> None:
+    got: list[Any] = []
+    with ws_server(lambda peer: session(peer, got)) as url, http_server(grant(url)) as backend:
+        rig = Rig()
+        attempt = rig.start(CompanionBackend(backend.url, "t"))
+        assert rig.next() == e.Opened(3, "sess_1", "test", "fresh")
+        check(rig, attempt, got)
+        attempt.cancel()
+        attempt.join(5)
+    assert rig.deaths == []
+
+
+def test_a_session_opens_survives_bad_messages_and_carries_both_ways() -> None:
+    def check(rig: Rig, attempt: Attempt, got: list[Any]) -> None:
+        assert "binary" in str(rig.next())
+        assert "bad message" in str(rig.next())
+        assert rig.next() == e.ReplyStarted(3, "r1")
+        attempt.downlink.admit("r1")
+        until(lambda: rig.player.played)
+        live = attempt.session
+        assert live
+        live.send_audio(b"\0\0")
+        live.interrupt(attempt.downlink.cut())
+        live.refuse_tool("c1")
+        live.discard_turn()
+        live.refuse_reply("r1")
+        live.end_turn()
+        live.request_reply()
+        until(lambda: len(got) >= 7)
+        assert [message["type"] for message in got] == [
+            "input_audio_buffer.append",
+            "response.cancel",
+            "conversation.item.truncate",
+            "conversation.item.create",
+            "input_audio_buffer.clear",
+            "response.cancel",
+            "input_audio_buffer.commit",
+        ]
+        assert got[2]["audio_end_ms"] == 30
+
+    with_session(check)
+
+
+def test_no_grant_is_one_loss_and_says_whether_to_try_again() -> None:
+    rig = Rig()
+    with http_server((401, b"{}", {})) as backend:
+        rig.start(CompanionBackend(backend.url, "t"))
+        lost = rig.next()
+    assert isinstance(lost, e.Lost)
+    assert lost.fatal
+
+
+def test_a_refused_socket_is_one_loss() -> None:
+    rig = Rig()
+    with http_server(grant("ws://127.0.0.1:1/v1")) as backend:
+        rig.start(CompanionBackend(backend.url, "t"))
+        lost = rig.next()
+    assert isinstance(lost, e.Lost)
+    assert "no session with" in lost.reason
+
+
+def test_an_attempt_that_was_cancelled_while_minting_opens_nothing() -> None:
+    minting, go = threading.Event(), threading.Event()
+
+    class SlowBackend:
+        def mint(self, _request: GrantRequest, _now: float) -> Grant:
+            minting.set()
+            go.wait(5)
+            return Grant("openai", "ws://127.0.0.1:1/never")
+
+    rig = Rig()
+    attempt = rig.start(SlowBackend())
+    assert minting.wait(5)
+    attempt.cancel()
+    go.set()
+    attempt.join(5)
+    assert rig.events.empty()
+    assert attempt.session is None
+
+
+def test_a_bug_ends_the_process_and_is_not_swallowed() -> None:
+    class BrokenBackend:
+        def mint(self, _request: GrantRequest, _now: float) -> Grant:
+            raise ZeroDivisionError("a bug")
+
+    rig = Rig()
+    hook, threading.excepthook = threading.excepthook, lambda _args: None
+    try:
+        rig.start(BrokenBackend()).join(5)
+    finally:
+        threading.excepthook = hook
+    assert [type(error) for error in rig.deaths] == [ZeroDivisionError]

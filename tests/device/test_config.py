@@ -1,0 +1,101 @@
+"""The files that people write, and what they are told when a file is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from device.config import BackendConfig, Loaded, flatten, load, read_token
+from device.errors import ConfigError
+
+OWNER = """
+board = "simulated"
+[backend]
+url = "http://127.0.0.1:8080"
+token_file = "token"
+[talk]
+preroll_ms = 400
+"""
+
+
+def loaded(tmp_path: Path, text: str = OWNER, board: Path | None = None) -> Loaded:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    return load(file, board)
+
+
+def test_the_owner_wins_over_the_board_and_the_origin_is_known(tmp_path: Path) -> None:
+    found = loaded(tmp_path, OWNER + "[audio.input]\nrate_hz = 16000\n")
+    assert found.config.talk.preroll_ms == 400
+    assert found.config.audio.input.rate_hz == 16000
+    assert found.origins["audio.input.rate_hz"].endswith("config.toml")
+    assert found.origins["audio.input.device"].endswith("hardware/simulated/board.toml")
+    assert "talk.tail_ms" not in found.origins
+    assert flatten(found.config)["talk.tail_ms"] == 250
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (OWNER + "prerol_ms = 1\n", "config.toml: unknown key talk.prerol_ms; did you mean preroll_ms?"),
+        (OWNER + "[tlak]\n", "config.toml: unknown key tlak; did you mean talk?"),
+        (OWNER + "zzz = 1\n", "unknown key talk.zzz; known here: mode, turn_end"),
+        (OWNER + 'tail_ms = "long"\n', "config.toml: talk.tail_ms: Expected `int`, got `str`"),
+        (OWNER + "tail_ms = -1\n", "talk.tail_ms: Expected `int` >= 0"),
+        (OWNER + "[audio.input]\nchannel = 5\n", "audio.input.channel 5 is not one of"),
+        (OWNER.replace("http://127.0.0.1:8080", ""), "backend.url is missing"),
+        (OWNER.replace("http://127.0.0.1:8080", "ftp://x"), "backend.url must begin with https://"),
+        (OWNER.replace("127.0.0.1", "example.org"), "is not encrypted; use https:// or"),
+        (OWNER.replace("127.0.0.1", "127.0.0.1.evil.org"), "is not encrypted"),
+        (OWNER + '[audio.input]\ndevice = ""\n', "audio.input.device is missing; `pressel devices`"),
+        (OWNER + '[panel]\ndriver = "gpio"\n', "panel.button is missing"),
+        (OWNER.replace("simulated", "simulatde"), 'there is no board "simulatde"; did you mean simulated?'),
+        ("board = [", "config.toml cannot be read"),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_mend(tmp_path: Path, text: str, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, text)
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_encrypted_is_taken_when_the_owner_says_so(tmp_path: Path) -> None:
+    text = OWNER.replace("127.0.0.1", "example.org").replace("[talk]", "allow_insecure = true\n[talk]")
+    assert loaded(tmp_path, text).config.backend.url.startswith("http://example.org")
+
+
+def test_a_board_can_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('[audio.input]\ndevice = "m"\n[audio.output]\ndevice = "s"\n')
+    text = OWNER.replace('"simulated"', '"mine.toml"') + '[panel]\ndriver = "simulated"\n'
+    assert loaded(tmp_path, text).config.audio.input.device == "m"
+    assert loaded(tmp_path, text, tmp_path / "mine.toml").config.audio.output.device == "s"
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml is missing; name another with --config"):
+        load(tmp_path / "none.toml")
+
+
+def test_the_token_comes_from_a_private_file_or_a_credential(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("pst_1\n")
+    file.chmod(0o600)
+    assert read_token(BackendConfig(token_file=str(file))) == "pst_1"
+    file.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        read_token(BackendConfig(token_file=str(file)))
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(ConfigError, match="token_file is not set"):
+        read_token(BackendConfig())
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_token(BackendConfig())
+    (tmp_path / "pressel-token").write_text("two\nlines")
+    with pytest.raises(ConfigError, match="one line"):
+        read_token(BackendConfig())
+    (tmp_path / "pressel-token").write_text("pst_2")
+    assert read_token(BackendConfig()) == "pst_2"
