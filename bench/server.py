@@ -1,0 +1,153 @@
+"""A realtime server for measuring: it mints at once or late, answers every turn at once, and notes when what came."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+RATE = 24_000
+
+
+@dataclass
+class Server:
+    """What the server is told, and what it saw. Times: monotonic seconds, one clock with the device."""
+
+    reply: NDArray[np.int16]
+    mint_s: float = 0.0
+    speed: float = 4.0  # times real time
+    url: str = ""
+    realtime_url: str = ""
+    audio: list[bytes] = field(default_factory=list)
+    first_append: list[float] = field(default_factory=list)
+    last_append: float = 0.0
+    commits: list[float] = field(default_factory=list)
+    first_delta: list[float] = field(default_factory=list)
+    truncated_ms: list[int] = field(default_factory=list)
+
+    def heard(self) -> NDArray[np.int16]:
+        """Return the user's audio since the last `forget`, as one signal."""
+        return np.frombuffer(b"".join(self.audio), np.int16)
+
+    def forget(self) -> None:
+        """Begin a new measurement."""
+        for seen in (self.audio, self.first_append, self.commits, self.first_delta, self.truncated_ms):
+            seen.clear()
+
+
+class _Talk:
+    """One connection."""
+
+    def __init__(self, server: Server, peer: ServerConnection) -> None:
+        self._server = server
+        self._peer = peer
+        self._replies = 0
+        self._cancel = threading.Event()
+        self._fresh = True
+
+    def run(self) -> None:
+        self._say("session.created", session={"id": "sess_bench", "type": "realtime"})
+        try:
+            for message in self._peer:
+                self._take(json.loads(message))
+        except ConnectionClosed:
+            pass
+        self._cancel.set()
+
+    def _take(self, event: dict[str, Any]) -> None:
+        now = time.monotonic()
+        match event["type"]:
+            case "session.update":
+                self._say("session.updated", session={"id": "sess_bench", "type": "realtime"})
+            case "input_audio_buffer.append":
+                if self._fresh:
+                    self._server.first_append.append(now)
+                self._fresh = False
+                self._server.last_append = now
+                self._server.audio.append(base64.b64decode(event["audio"]))
+            case "input_audio_buffer.commit":
+                self._server.commits.append(now)
+                self._fresh = True
+                self._say("input_audio_buffer.committed", item_id=f"user_{now}")
+            case "input_audio_buffer.clear":
+                self._fresh = True
+            case "response.create":
+                self._replies += 1
+                self._cancel = threading.Event()
+                threading.Thread(
+                    target=self._reply, args=(f"resp_{self._replies}", self._cancel), daemon=True
+                ).start()
+            case "response.cancel":
+                self._cancel.set()
+            case "conversation.item.truncate":
+                self._server.truncated_ms.append(event["audio_end_ms"])
+
+    def _reply(self, name: str, cancel: threading.Event) -> None:
+        """Send the reply in pieces of 100 ms, faster than real time."""
+        piece = RATE // 10
+        status = "completed"
+        try:
+            self._say("response.created", response={"id": name, "status": "in_progress"})
+            for start in range(0, len(self._server.reply), piece):
+                pcm = self._server.reply[start : start + piece].tobytes()
+                if not start:
+                    self._server.first_delta.append(time.monotonic())
+                delta = base64.b64encode(pcm).decode()
+                self._say(
+                    "response.output_audio.delta", response_id=name, item_id=f"item_{name}", delta=delta
+                )
+                if cancel.wait(0.1 / self._server.speed):
+                    status = "cancelled"
+                    break
+            self._say("response.done", response={"id": name, "status": status, "output": []})
+        except ConnectionClosed:
+            pass
+
+    def _say(self, kind: str, **fields: Any) -> None:
+        self._peer.send(json.dumps({"type": kind, **fields}))
+
+
+@contextmanager
+def bench_server(reply: NDArray[np.int16]) -> Iterator[Server]:
+    """Serve `POST /token` and the WebSocket on free loopback ports."""
+    facts = Server(reply)
+
+    class Mint(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            threading.Event().wait(facts.mint_s)
+            body = json.dumps({"value": "ek_bench", "expires_at": time.time() + 600}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    mint = ThreadingHTTPServer(("127.0.0.1", 0), Mint)
+    live = serve(lambda peer: _Talk(facts, peer).run(), "127.0.0.1", 0, compression=None)
+    for run in (mint.serve_forever, live.serve_forever):
+        threading.Thread(target=run, daemon=True).start()
+    facts.url = f"http://127.0.0.1:{mint.server_port}"
+    facts.realtime_url = f"ws://127.0.0.1:{live.socket.getsockname()[1]}/v1/realtime"
+    try:
+        yield facts
+    finally:
+        mint.shutdown()
+        mint.server_close()
+        live.shutdown()
