@@ -1,4 +1,4 @@
-"""The microphone's last seconds: mono int16 by absolute position, one writer, no lock."""
+"""The last seconds of the microphone, addressed by absolute sample positions."""
 
 from __future__ import annotations
 
@@ -12,44 +12,61 @@ if TYPE_CHECKING:
 
 
 class Ring:
-    """Positions count samples since the start and never wrap.
+    """Mono PCM16 with one writer thread; any thread may read, without a lock.
 
-    The writer publishes `written` after the samples are in place; the GIL keeps that order for readers. It is read
-    in the writer's thread, or well ahead of `oldest`.
+    Position 0 is the first sample ever written. The newest `seconds * rate` samples are kept.
     """
 
     def __init__(self, seconds: float, rate: int) -> None:
-        self._rate = rate
-        self._data = np.zeros(int(seconds * rate), np.int16)
-        self._clock = (0, time.monotonic())  # a position, and when it was spoken
-        self.written = 0
+        self.rate = rate  # Hz
+        self._size = max(1, round(seconds * rate))
+        self._data = np.zeros(self._size, np.int16)
+        self._written = 0
+        self._reserved = 0  # positions below `_reserved - size` may be overwritten at this moment
+        self._mark = (time.monotonic(), 0)
+
+    @property
+    def written(self) -> int:
+        """The position after the newest sample."""
+        return self._written
 
     @property
     def oldest(self) -> int:
-        """The first position that is still there."""
-        return max(0, self.written - len(self._data))
+        """The position of the oldest sample that can still be read."""
+        return max(0, self._reserved - self._size)
 
-    def write(self, samples: Samples, at: float, latency_s: float = 0.0) -> None:
-        """Append samples that arrived at `at` (monotonic seconds), the newest being `latency_s` old."""
-        size = len(self._data)
-        start = self.written % size
-        head = min(len(samples), size - start)
-        self._data[start : start + head] = samples[:head]
-        self._data[: len(samples) - head] = samples[head:]
-        self.written += len(samples)
-        self._clock = (self.written, at - latency_s)
+    def write(self, samples: Samples) -> None:
+        """Append; only the writer's thread may call this."""
+        start = self._written
+        end = start + len(samples)
+        kept = samples[-self._size :]
+        at = (end - len(kept)) % self._size
+        head = min(len(kept), self._size - at)
+        self._reserved = end  # announced before, published after: a reader never trusts a torn sample
+        self._data[at : at + head] = kept[:head]
+        self._data[: len(kept) - head] = kept[head:]
+        self._written = end
 
     def read(self, start: int, count: int) -> Samples:
-        """Return a copy of at most `count` samples from `start`, fewer at either end of what is there."""
-        size = len(self._data)
-        first = max(start, self.oldest)
-        last = min(start + count, self.written)
-        if last <= first:
-            return np.zeros(0, np.int16)
-        a, b = first % size, (last - 1) % size + 1
-        return self._data[a:b].copy() if a < b else np.concatenate((self._data[a:], self._data[:b]))
+        """A copy of at most `count` samples from `start`, fewer where they are not there yet.
 
-    def position_at(self, at: float) -> int:
-        """Return the position that was spoken at `at`, which may lie ahead."""
-        position, then = self._clock
-        return max(0, position + round((at - then) * self._rate))
+        What has been overwritten is left out at the front: the result then begins at `oldest`.
+        """
+        end = min(start + count, self._written)
+        start = max(start, self.oldest)
+        if end <= start:
+            return np.zeros(0, np.int16)
+        at = start % self._size
+        head = min(end - start, self._size - at)
+        copy = np.concatenate((self._data[at : at + head], self._data[: end - start - head]))
+        lost = self.oldest - start  # the writer may have lapped the copy
+        return copy if lost <= 0 else copy[lost:]
+
+    def mark(self, newest_at: float) -> None:
+        """Say at which monotonic time the newest written sample was heard; the writer calls this."""
+        self._mark = (newest_at, self._written)
+
+    def position_at(self, when: float) -> int:
+        """The position of what was heard at a monotonic time; a later time lies beyond `written`."""
+        marked_at, written = self._mark
+        return max(0, written + round((when - marked_at) * self.rate))

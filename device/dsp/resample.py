@@ -1,65 +1,72 @@
-"""Streaming sample-rate conversion by a rational factor: polyphase FIR, no clicks at block borders."""
+"""Streaming change of sample rate by rational ratios."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from math import ceil, gcd, pi
+from math import gcd
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_STOP_DB = 80.0
-_BETA = 0.1102 * (_STOP_DB - 8.7)  # Kaiser's formula
+    Samples = NDArray[np.int16]
 
-
-@lru_cache(maxsize=16)
-def _phases(from_hz: int, to_hz: int) -> NDArray[np.float32]:
-    """Return the filter, one row a phase: pass band to 0.44, stop band from 0.54 of the lower rate.
-
-    Length by Kaiser's formula (Oppenheim and Schafer, Discrete-Time Signal Processing, 7.5.3).
-    """
-    up = to_hz // gcd(from_hz, to_hz)
-    low = min(from_hz, to_hz)
-    width = 2 * pi * 0.1 * low / (from_hz * up)
-    taps = ceil((_STOP_DB - 7.95) / (2.285 * width) / up)
-    at = np.arange(taps * up) - (taps * up - 1) / 2
-    cutoff = 0.49 * low / (from_hz * up)
-    prototype = 2 * cutoff * np.sinc(2 * cutoff * at) * np.kaiser(taps * up, _BETA) * up
-    return np.ascontiguousarray(prototype.reshape(taps, up).T[:, ::-1]).astype(np.float32)
+_REACH = 16  # samples of the lower rate on each side of a point
+_BETA = 8.0  # Kaiser window: the stop band is 80 dB down
+_CUTOFF = 0.92  # of the lower rate's Nyquist frequency
 
 
 class Resampler:
-    """Converts mono int16 from `from_hz` to `to_hz`. `delay_s`: how much later the sound comes out."""
+    """Mono PCM16 from one rate to another, block by block, as if it were one stream.
+
+    A polyphase FIR: a Kaiser-windowed sinc of 32 samples of the lower rate, so the delay is 16 of them (1 ms
+    at 16 kHz, 0.67 ms at 24 kHz). Flat to 0.75 of the lower Nyquist frequency (-0.1 dB), -6 dB at 0.92 of it, and
+    80 dB down from 1.1 of it. Equal rates pass through untouched and without delay.
+    """
 
     def __init__(self, from_hz: int, to_hz: int) -> None:
-        divisor = gcd(from_hz, to_hz)
-        self._up, self._down = to_hz // divisor, from_hz // divisor
-        self._filter = _phases(from_hz, to_hz)
-        self._taps = self._filter.shape[1]
-        self.delay_s = 0.0 if from_hz == to_hz else (self._taps * self._up - 1) / 2 / (from_hz * self._up)
+        common = gcd(from_hz, to_hz)
+        self.from_hz, self.to_hz = from_hz, to_hz
+        self._up, self._down = to_hz // common, from_hz // common
+        self._taps = 1 + -(-2 * _REACH * max(self._up, self._down) // self._up)  # of one phase
+        self._phases = _design(self._up, self._down, self._taps)
         self.reset()
+
+    @property
+    def delay_s(self) -> float:
+        """How much later a sample comes out than it went in, in seconds."""
+        return 0.0 if self._up == self._down else _REACH / min(self.from_hz, self.to_hz)
 
     def reset(self) -> None:
         """Forget the past: the next sample is the first."""
-        self._past = np.zeros(self._taps - 1, np.float32)
-        self._phase = 0  # of the next output sample, in steps of the common rate, counted from the next input
+        self._history = np.zeros(self._taps - 1, np.float32)
+        self._skip = 0  # prototype-rate steps from the next new input sample to the next output
 
-    def process(self, samples: NDArray[np.int16]) -> NDArray[np.int16]:
-        """Convert the next block, shape (frames,); how many come out follows from all that went in."""
+    def process(self, samples: Samples) -> Samples:
+        """Everything that these samples make computable; shape (about frames * to / from,)."""
         if self._up == self._down:
             return samples
-        line = np.concatenate((self._past, samples.astype(np.float32)))
-        span = len(samples) * self._up
-        steps = np.arange(self._phase, span, self._down)
-        self._phase += len(steps) * self._down - span
-        self._past = line[len(samples) :]
-        if not len(steps):
-            return np.zeros(0, np.int16)
-        windows = sliding_window_view(line, self._taps)[steps // self._up]
-        out = np.einsum("ij,ij->i", windows, self._filter[steps % self._up])
-        pcm: NDArray[np.int16] = np.clip(np.rint(out), -32768, 32767).astype(np.int16)
-        return pcm
+        line = np.concatenate((self._history, samples.astype(np.float32)))
+        count = max(0, -(-(len(samples) * self._up - self._skip) // self._down))
+        out = np.empty(count, np.float32)
+        for first in range(min(self._up, count)):
+            step = self._skip + first * self._down
+            windows = np.lib.stride_tricks.sliding_window_view(line, self._taps)[step // self._up :: self._down]
+            share = out[first :: self._up]
+            np.matmul(windows[: len(share)], self._phases[step % self._up], out=share)
+        self._skip += count * self._down - len(samples) * self._up
+        self._history = line[len(line) - self._taps + 1 :]
+        np.rint(out, out=out)
+        return np.clip(out, -32768, 32767, out=out).astype(np.int16)
+
+
+def _design(up: int, down: int, taps: int) -> NDArray[np.float32]:
+    # Row p: the filter of an output p/up after an input sample, oldest input first.
+    wide = max(up, down)
+    steps = np.arange(taps * up) - _REACH * wide
+    inside = np.abs(steps) <= _REACH * wide
+    shape = np.sqrt(np.maximum(0.0, 1.0 - (steps / (_REACH * wide)) ** 2))
+    prototype = np.sinc(_CUTOFF * steps / wide) * np.i0(_BETA * shape) / np.i0(_BETA) * inside
+    prototype *= up / prototype.sum()
+    return np.ascontiguousarray(prototype.reshape(taps, up).T[:, ::-1], dtype=np.float32)

@@ -1,63 +1,106 @@
-"""Tells speech from silence, 20 ms at a time: webrtcvad with an energy floor and hysteresis."""
+"""Where speech begins and ends: webrtcvad behind a level floor, with hysteresis."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections import deque
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-import webrtcvad
-from msgspec import Meta
+
+from device.dsp.filters import level_dbfs
+from device.errors import AudioError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
+    Samples = NDArray[np.int16]
+
 FRAME_MS = 20
+_RATES = (8_000, 16_000, 32_000, 48_000)
+_SINK = 0.2  # share of the way that the noise estimate falls in one frame
+_RISE_DB = 0.04  # that it rises in one frame: 2 dB a second, so that speech hardly lifts it
 
 
 class VadSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`aggressiveness` as webrtcvad has it; quieter frames than `floor_dbfs` are silence whatever it says.
+    """All numbers of the detector."""
 
-    Speech begins when `start_ms` of the last `window_ms` are speech, and ends after `end_ms` without any.
-    """
-
-    aggressiveness: Annotated[int, Meta(ge=0, le=3)] = 2
-    floor_dbfs: Annotated[float, Meta(ge=-90, le=0)] = -50.0
-    start_ms: Annotated[int, Meta(ge=20, le=1000)] = 100
-    window_ms: Annotated[int, Meta(ge=20, le=1000)] = 160
-    end_ms: Annotated[int, Meta(ge=100, le=5000)] = 700
+    aggressiveness: int = 2  # webrtcvad's mode: 0 calls most frames speech, 3 fewest
+    energy_floor_dbfs: float = -50.0  # a quieter frame is never speech
+    noise_margin_db: float = 6.0  # a frame must stand this far above the running noise level; 0 turns it off
+    start_ms: int = 160  # the window in which speech must show to begin
+    start_ratio: float = 0.6  # the share of that window which must be speech
+    end_ms: int = 700  # this long without `start_ratio` of speech in any start window: it has ended
 
 
 class Vad:
-    """Feed it 20 ms frames of mono int16 at `rate` Hz (8, 16, 32 or 48 kHz)."""
+    """Speech or not, 20 ms at a time."""
 
     def __init__(self, rate: int, settings: VadSettings) -> None:
+        if rate not in _RATES:
+            raise AudioError(f"speech detection works at {_listed(_RATES)} Hz, not at {rate}")
+        self.frame = rate * FRAME_MS // 1000  # samples
+        self.speaking = False
         self._rate = rate
-        self._detector = webrtcvad.Vad(settings.aggressiveness)
-        self._floor = 32768.0**2 * 10 ** (settings.floor_dbfs / 10)  # mean square
-        self._need = max(1, settings.start_ms // FRAME_MS)
-        self._window = max(self._need, settings.window_ms // FRAME_MS)
-        self._patience = settings.end_ms // FRAME_MS
-        self._recent = 0  # one bit a frame, the newest lowest
-        self._silent = 0
-        self.active = False
+        self._settings = settings
+        self._engine = _engine(settings.aggressiveness)
+        self._window: deque[bool] = deque(maxlen=max(1, settings.start_ms // FRAME_MS))
+        self._end_frames = max(1, settings.end_ms // FRAME_MS)
+        self.reset()
 
-    def push(self, frame: NDArray[np.int16]) -> bool | None:
-        """Take the next frame: True when speech begins, False when it ends, None for no change."""
-        spoken = self._is_speech(frame)
-        self._recent = (self._recent << 1 | spoken) & ((1 << self._window) - 1)
-        self._silent = 0 if spoken else self._silent + 1
-        if not self.active and self._recent.bit_count() >= self._need:
-            self.active = True
-            return True
-        if self.active and self._silent >= self._patience:
-            self.active = False
-            self._recent = 0
-            return False
-        return None
+    def reset(self) -> None:
+        """Forget the past: nobody speaks, and the noise is yet unknown."""
+        self.speaking = False
+        self._window.clear()
+        self._quiet_frames = 0
+        self._noise_dbfs = 0.0
 
-    def _is_speech(self, frame: NDArray[np.int16]) -> bool:
-        level = frame.astype(np.float32)
-        if float(level @ level) < self._floor * len(frame):
+    def push(self, frame: Samples) -> bool | None:
+        """Judge one frame of `frame` samples: True when speech has begun, False when it ended, None otherwise."""
+        self._window.append(self._is_speech(frame))
+        needed = self._settings.start_ratio * (self._window.maxlen or 1)
+        if not self.speaking:
+            self.speaking = sum(self._window) >= needed
+            self._quiet_frames = 0
+            return True if self.speaking else None
+        # The tail of the window counts as speech until it is mostly silence, so single clicks prolong nothing.
+        self._quiet_frames = 0 if self._window[-1] and sum(self._window) >= needed / 2 else self._quiet_frames + 1
+        if self._quiet_frames < self._end_frames:
+            return None
+        self.speaking = False
+        self._window.clear()
+        return False
+
+    def _is_speech(self, frame: Samples) -> bool:
+        level = level_dbfs(frame)
+        gap = level - self._noise_dbfs
+        self._noise_dbfs += gap * _SINK if gap < 0 else min(gap, _RISE_DB)
+        margin = self._settings.noise_margin_db
+        if level < self._settings.energy_floor_dbfs or (margin > 0 and gap < margin):
             return False
-        return bool(self._detector.is_speech(frame.tobytes(), self._rate))
+        return self._engine.is_speech(frame.tobytes(), self._rate)
+
+
+class _Engine:
+    """The part of webrtcvad that is used, typed."""
+
+    def __init__(self, aggressiveness: int) -> None:
+        import webrtcvad  # noqa: PLC0415  (push-to-talk alone needs no detector)
+
+        self._vad = webrtcvad.Vad(aggressiveness)
+
+    def is_speech(self, pcm: bytes, rate: int) -> bool:
+        return bool(self._vad.is_speech(pcm, rate))
+
+
+def _engine(aggressiveness: int) -> _Engine:
+    try:
+        return _Engine(aggressiveness)
+    except ImportError as error:
+        raise AudioError(
+            "speech detection needs webrtcvad, which is missing: pip install webrtcvad-wheels"
+        ) from error
+
+
+def _listed(rates: tuple[int, ...]) -> str:
+    return ", ".join(map(str, rates[:-1])) + f" or {rates[-1]}"
