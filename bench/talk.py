@@ -1,10 +1,10 @@
 """Latency, loss, truncation, CPU and memory of `pressel run` on the virtual sound card.
 
 Method: the daemon is its own process, with PyAudio on a private PulseAudio card (48 kHz, 2 channels). The server
-answers at once, over loopback; the button is pressed over the control socket. All clocks are this machine's monotonic
-clock. The speaker is recorded at its monitor: the figures include PulseAudio's own buffers, as those of the peers do.
-What was said is 30 s of band-limited noise; what arrived is compared with it in windows of 100 ms: a lost or doubled
-sample shifts every window behind it.
+answers at once, over loopback; the button is pressed over the control socket. All clocks are this machine's
+monotonic clock. The speaker is recorded at its monitor, so the figures include PulseAudio's own buffers. What is
+said is band-limited noise; what arrived is compared with it in windows of 100 ms: a lost or doubled sample shifts
+every window behind it.
 
     python bench/talk.py [--turns N] [--idle SECONDS] [--json]
 """
@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 import wave
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.server import RATE, Server, bench_server
 from device.errors import StateError
-from device.system.control_client import request
+from device.system.control_client import Watch, request
 from rig.card import Card
+from rig.realtime import RATE, RealtimeServer, realtime_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 class Daemon:
     """`pressel run` as a process."""
 
-    def __init__(self, folder: Path, server: Server, env: dict[str, str]) -> None:
+    def __init__(self, folder: Path, server: RealtimeServer, env: dict[str, str]) -> None:
         config = folder / "config.toml"
         config.write_text(
             f'board = "simulated"\n[backend]\nkind = "token"\nurl = "{server.url}"\n'
@@ -76,7 +77,10 @@ class Daemon:
         return request(self.socket, {"cmd": "status"})
 
     def reach(self, *states: str) -> None:
-        until(lambda: self.status()["state"] in states, 20)
+        """Wait for a state; told by the daemon, so that asking costs it nothing."""
+        with Watch(self.socket, timeout_s=20) as events:
+            if self.status()["state"] not in states:
+                next(event for event in events if event["event"] == "state" and event["state"] in states)
 
     def cpu_s(self) -> float:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -113,7 +117,7 @@ def noise(seconds: float, rate: int, seed: int) -> NDArray[np.int16]:
 
 
 def lags(said: NDArray[np.int16], got: NDArray[np.int16]) -> list[int]:
-    """Return for each window of `got` where in `said` it was found, less where it would be if nothing were lost."""
+    """Return for each window of `got` how far from its own place it was found in `said`."""
     size = RATE // 10
     reference = np.fft.rfft(said.astype(np.float64), 1 << (len(said) + size).bit_length())
     found = []
@@ -144,7 +148,7 @@ def measure(turns: int, idle_s: float) -> dict[str, Any]:
     said = noise(12.0, RATE, 1)
     results: dict[str, Any] = {}
     times: list[dict[str, float]] = []
-    with tempfile.TemporaryDirectory(prefix="bench") as name, bench_server(reply) as server:
+    with tempfile.TemporaryDirectory(prefix="bench") as name, realtime_server(reply) as server:
         folder = Path(name)
         with Card(folder / "card") as card:
             daemon = Daemon(folder, server, card.env)
@@ -177,7 +181,7 @@ def measure(turns: int, idle_s: float) -> dict[str, Any]:
 
 
 def lost(
-    daemon: Daemon, server: Server, card: Card, said: NDArray[np.int16], mint_s: float
+    daemon: Daemon, server: RealtimeServer, card: Card, said: NDArray[np.int16], mint_s: float
 ) -> dict[str, Any]:
     """Press, speak at once, release; count what did not arrive between the press and the release."""
     daemon.do("forget")
@@ -195,13 +199,13 @@ def lost(
     daemon.reach("ready")
     wanted_s = released - pressed + 0.5
     return {
-        "shifts": sum(a != b for a, b in zip(found, found[1:], strict=False)),
-        "lost_or_doubled": max(found) - min(found) if found else None,
+        "shifts": sum(abs(a - b) > 1 for a, b in pairwise(found)),
+        "lost_or_doubled_samples": max(found) - min(found) if found else None,
         "sent_s_less_wanted_s": round(len(server.heard()) / RATE - wanted_s, 3),
     }
 
 
-def turn(daemon: Daemon, server: Server, card: Card, said: NDArray[np.int16]) -> dict[str, float]:
+def turn(daemon: Daemon, server: RealtimeServer, card: Card, said: NDArray[np.int16]) -> dict[str, float]:
     """One turn with the session open, heard to its end."""
     if daemon.status()["state"] != "ready":
         daemon.do("press")
@@ -229,7 +233,7 @@ def turn(daemon: Daemon, server: Server, card: Card, said: NDArray[np.int16]) ->
     return facts
 
 
-def interrupted(daemon: Daemon, server: Server) -> dict[str, float]:
+def interrupted(daemon: Daemon, server: RealtimeServer) -> dict[str, float]:
     """One turn whose reply is cut by a press after about 1.5 s."""
     server.forget()
     daemon.do("press")

@@ -1,4 +1,4 @@
-"""A realtime server for measuring: it mints at once or late, answers every turn at once, and notes when what came."""
+"""A realtime server for tests and benches: mints at once or late, answers at once, notes when what came."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RATE = 24_000
 
 
 @dataclass
-class Server:
+class RealtimeServer:
     """What the server is told, and what it saw. Times: monotonic seconds, one clock with the device."""
 
     reply: NDArray[np.int16]
@@ -52,7 +52,7 @@ class Server:
 class _Talk:
     """One connection."""
 
-    def __init__(self, server: Server, peer: ServerConnection) -> None:
+    def __init__(self, server: RealtimeServer, peer: ServerConnection) -> None:
         self._server = server
         self._peer = peer
         self._replies = 0
@@ -60,7 +60,7 @@ class _Talk:
         self._fresh = True
 
     def run(self) -> None:
-        self._say("session.created", session={"id": "sess_bench", "type": "realtime"})
+        self._say("session.created", session={"id": "sess_rig", "type": "realtime"})
         try:
             for message in self._peer:
                 self._take(json.loads(message))
@@ -72,7 +72,7 @@ class _Talk:
         now = time.monotonic()
         match event["type"]:
             case "session.update":
-                self._say("session.updated", session={"id": "sess_bench", "type": "realtime"})
+                self._say("session.updated", session={"id": "sess_rig", "type": "realtime"})
             case "input_audio_buffer.append":
                 if self._fresh:
                     self._server.first_append.append(now)
@@ -122,14 +122,14 @@ class _Talk:
 
 
 @contextmanager
-def bench_server(reply: NDArray[np.int16]) -> Iterator[Server]:
+def realtime_server(reply: NDArray[np.int16]) -> Iterator[RealtimeServer]:
     """Serve `POST /token` and the WebSocket on free loopback ports."""
-    facts = Server(reply)
+    facts = RealtimeServer(reply)
 
     class Mint(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             threading.Event().wait(facts.mint_s)
-            body = json.dumps({"value": "ek_bench", "expires_at": time.time() + 600}).encode()
+            body = json.dumps({"value": "ek_rig", "expires_at": time.time() + 600}).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
