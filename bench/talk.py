@@ -1,10 +1,10 @@
 """Latency, loss, truncation, CPU and memory of `pressel run` on the virtual sound card.
 
-Method: the daemon is its own process, with PyAudio on a private PulseAudio card (48 kHz, 2 channels). The server
-answers at once, over loopback; the button is pressed over the control socket. All clocks are this machine's
-monotonic clock. The speaker is recorded at its monitor, so the figures include PulseAudio's own buffers. What is
-said is band-limited noise; what arrived is compared with it in windows of 100 ms: a lost or doubled sample shifts
-every window behind it.
+Method: the daemon is its own process, with PyAudio on a private PulseAudio card (48 kHz, 2 channels). The
+server answers at once, over loopback; the button is pressed over the control socket. All clocks are this
+machine's monotonic clock. The speaker is recorded at its monitor, so the figures include PulseAudio's own
+buffers. What is said is band-limited noise; what arrived is compared with it in windows of 100 ms: a lost or
+doubled sample shifts every window behind it.
 
     python bench/talk.py [--turns N] [--idle SECONDS] [--json]
 """
@@ -113,7 +113,8 @@ def noise(seconds: float, rate: int, seed: int) -> NDArray[np.int16]:
     spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(int(seconds * rate)))
     spectrum[np.fft.rfftfreq(int(seconds * rate), 1 / rate) > 4000] = 0
     signal_ = np.fft.irfft(spectrum)
-    return (signal_ / np.abs(signal_).max() * 12000).astype(np.int16)
+    scaled: NDArray[np.int16] = (signal_ / np.abs(signal_).max() * 12000).astype(np.int16)
+    return scaled
 
 
 def lags(said: NDArray[np.int16], got: NDArray[np.int16]) -> list[int]:
@@ -271,15 +272,13 @@ def heard(
         rows["press_to_silence_ms"].append((cut[1] - one["cut_press"]) * 1000)
         rows["truncate_error_ms"].append(one["truncated_ms"] - (cut[1] - cut[0]) * 1000)
     rows.pop("truncated_ms")
-    return {
-        name: {
-            "p50": round(statistics.median(v), 1),
-            "min": round(min(v), 1),
-            "max": round(max(v), 1),
-            "n": len(v),
-        }
-        for name, v in rows.items()
-    }
+    return {name: spread(values) for name, values in rows.items()}
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Return median, smallest, largest and number."""
+    figures = {"p50": statistics.median(values), "min": min(values), "max": max(values)}
+    return {**{name: round(float(figure), 1) for name, figure in figures.items()}, "n": len(values)}
 
 
 def main() -> int:
@@ -294,9 +293,8 @@ def main() -> int:
     if options.json:
         print(json.dumps(results, indent=2))
         return 0
-    print(
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}, {options.turns} turns"
-    )
+    load, python = os.getloadavg()[0], sys.version.split()[0]
+    print(f"{os.cpu_count()} cores, load {load:.1f}, Python {python}, {options.turns} turns")
     for name, value in results.items():
         print(f"{name:28} {value}")
     return 0
