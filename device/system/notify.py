@@ -1,36 +1,64 @@
-"""Tells systemd how the daemon is: sd_notify(3) over NOTIFY_SOCKET; does nothing where there is none."""
+"""What systemd is told: ready, still alive, stopping; nothing at all without systemd."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
+from contextlib import suppress
 
 
 class Notifier:
-    """`watchdog_s`: how often systemd wants to be told that all is well, None when it does not."""
+    """Datagrams to `$NOTIFY_SOCKET`, a path or an abstract name with a leading "@". Source: sd_notify(3).
+
+    `watchdog_s` is systemd's limit between two signs of life, or None when it wants none.
+    """
 
     def __init__(self) -> None:
-        self._address = os.environ.get("NOTIFY_SOCKET", "").replace("@", "\0", 1)
-        usec = os.environ.get("WATCHDOG_USEC", "")
-        self.watchdog_s = int(usec) / 1e6 if usec.isdecimal() and int(usec) else None
+        self._socket: socket.socket | None = None
+        self._address = os.environ.get("NOTIFY_SOCKET", "")
+        if self._address.startswith("@"):
+            self._address = "\0" + self._address[1:]
+        if self._address:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+        self.watchdog_s = _watchdog_s() if self._address else None
         self._fed_at = float("-inf")
 
-    def ready(self) -> None:
-        """The daemon is up."""
-        self._send("READY=1")
+    def ready(self, status: str = "") -> None:
+        """The daemon can be used."""
+        self._send("READY=1", status)
 
-    def stopping(self) -> None:
-        """The daemon is going down."""
-        self._send("STOPPING=1")
+    def status(self, text: str) -> None:
+        """Set the line that `systemctl status` shows."""
+        self._send("", text)
 
     def watchdog(self, now: float) -> None:
-        """Feed the watchdog, at most four times in its interval."""
-        if self.watchdog_s and now - self._fed_at > self.watchdog_s / 4:
+        """Give a sign of life, at most four times a limit; `now` in monotonic seconds."""
+        if self.watchdog_s and now - self._fed_at >= self.watchdog_s / 4:
             self._fed_at = now
             self._send("WATCHDOG=1")
 
-    def _send(self, message: str) -> None:
-        if self._address:
-            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-                sender.sendto(message.encode(), self._address)
+    def stopping(self) -> None:
+        """The daemon is on its way out."""
+        self._send("STOPPING=1")
+
+    def close(self) -> None:
+        """Say nothing more; safe to call twice."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _send(self, fact: str, status: str = "") -> None:
+        lines = [fact] if fact else []
+        if status:
+            lines.append("STATUS=" + " ".join(status.split()))
+        if self._socket is not None:
+            with suppress(OSError):  # nobody listens, or too slowly: no reason to stop
+                self._socket.sendto("\n".join(lines).encode(), self._address)
+
+
+def _watchdog_s() -> float | None:
+    limit_us, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    if not limit_us.isdigit() or (pid and pid != str(os.getpid())):
+        return None
+    return int(limit_us) / 1e6 or None

@@ -1,155 +1,212 @@
-"""The state folder: one daemon at a time, whole files or none, the generation before kept."""
+"""The state file: what is remembered of each conversation, on disk, whole after any power cut."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from device.core.sessions import Book
 from device.errors import StateError
+from device.system.disk import Disk, sync_folder, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_NAME = "sessions.json"
+log = logging.getLogger(__name__)
+
+MAX_FILE_BYTES = 8 * 1024 * 1024
+_NO_ROOM = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 class Store:
-    """Keeps the Book in `folder` (made 0700). `on_trouble(text)`: the disk refuses; told once, work goes on.
+    """One folder, one daemon: `sessions.json`, the generation before it as `sessions.json.1`, and the lock.
 
-    Raises StateError when the folder cannot be used or another daemon has it.
+    Raises StateError when the folder cannot be made or another daemon has it. Later trouble (a full card, a
+    read-only one) is told once to `on_trouble`, from any thread, and the daemon goes on in memory.
     """
 
-    def __init__(self, folder: Path, on_trouble: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, on_trouble: Callable[[str], None] = log.error, disk: Disk | None = None
+    ) -> None:
         self._folder = folder
         self._on_trouble = on_trouble
-        self._troubled = False
-        self._saved: bytes | None = None
-        self._lock = _take(folder)
-        self._due: Book | None = None
-        self._change = threading.Condition()
-        self._closing = False
-        self._writer = threading.Thread(target=self._write_due, name="store", daemon=True)
-        self._writer.start()
+        self._disk = disk or Disk()
+        self._current = folder / "sessions.json"
+        self._previous = folder / "sessions.json.1"
+        self._lock_fd = _claim(folder)
+        self._writing = threading.Lock()
+        self._changed = threading.Condition()
+        self._latest: Book | None = None
+        self._forgetting = False
+        self._pending = False
+        self._closed = False
+        self._in_trouble = False
+        self._written = b""  # what sessions.json holds
+        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+        self._thread.start()
 
     def load(self) -> tuple[Book, str | None]:
-        """Return the newest book that can be read, and a line when a file was set aside for it."""
-        notice = None
-        for name in (_NAME, f"{_NAME}.1"):
-            path = self._folder / name
+        """Return what is remembered, and a notice if a file that could not be used was set aside."""
+        notices = []
+        for path in (self._current, self._previous):
             try:
-                data = path.read_bytes()
-                book = msgspec.json.decode(data, type=Book)
+                data = _read(path)
+                book = _decode(data)
             except FileNotFoundError:
                 continue
-            except (OSError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
-                notice = f"{path} cannot be read ({error}); set aside as {self._set_aside(path)}"
+            except (OSError, ValueError, msgspec.MsgspecError) as error:
+                notices.append(self._set_aside(path, error))
                 continue
-            self._saved = data if name == _NAME else None
-            return book, notice
-        return Book(), notice
+            self._written = data if path == self._current else b""
+            self._latest = book
+            return book, "; ".join([*notices, "the state before it is used"]) if notices else None
+        return Book(), "; ".join([*notices, "nothing is remembered"]) if notices else None
 
-    def save(self, book: Book) -> None:
-        """Write the book, unless it is what stands there. The old file stands until the new one is whole."""
-        data = msgspec.json.encode(book)
-        if data == self._saved:
-            return
-        path = self._folder / _NAME
-        fresh = self._folder / f"{_NAME}.new"
-        try:
-            with open(fresh, "wb", opener=_private) as file:  # noqa: PTH123 # Path.open has no opener
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            if path.exists():
-                _keep(path, self._folder / f"{_NAME}.1")
-            fresh.replace(path)
-            _sync(self._folder)
-        except OSError as error:
-            if not self._troubled:
-                self._troubled = True
-                self._on_trouble(f"the conversation cannot be kept in {self._folder}: {error.strerror}")
-            return
-        self._troubled = False
-        self._saved = data
+    def save(self, book: Book) -> bool:
+        """Write now, if anything has changed; tell whether the book is on disk."""
+        self._ask(book)
+        return self._write_latest()
 
     def save_soon(self, book: Book) -> None:
-        """Write in the store's own thread; the main loop never waits for an SD card. The latest book wins."""
-        with self._change:
-            self._due = book
-            self._change.notify()
+        """Have the book written by another thread; of several in a row the last one counts."""
+        self._ask(book)
+        with self._changed:
+            self._pending = True
+            self._changed.notify()
 
     def close(self) -> None:
-        """Write what is due and let go of the folder; safe to call twice."""
-        with self._change:
-            self._closing = True
-            self._change.notify()
-        self._writer.join(5.0)
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
-
-    def _write_due(self) -> None:
-        while True:
-            with self._change:
-                while self._due is None and not self._closing:
-                    self._change.wait()
-                book, self._due = self._due, None
-            if book is None:
+        """Write what is left and let the folder go; safe to call twice."""
+        with self._changed:
+            if self._closed:
                 return
-            self.save(book)
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
 
-    def _set_aside(self, path: Path) -> str:
+    def _ask(self, book: Book) -> None:
+        with self._changed:
+            before = self._latest.sessions if self._latest else {}
+            self._forgetting |= not before.keys() <= book.sessions.keys()
+            self._latest = book
+
+    def _run(self) -> None:
+        closed = False
+        while not closed:
+            with self._changed:
+                self._changed.wait_for(lambda: self._pending or self._closed)
+                self._pending, closed = False, self._closed
+            self._write_latest()
+
+    def _write_latest(self) -> bool:
+        with self._writing:
+            with self._changed:
+                book, forgetting = self._latest, self._forgetting
+                self._forgetting = False
+            data = msgspec.json.encode(book)
+            if book is None or data == self._written:
+                return True
+            try:
+                self._replace(data, forgetting)
+            except OSError as error:
+                with self._changed:
+                    self._forgetting |= forgetting
+                self._trouble(error)
+                return False
+            self._written, self._in_trouble = data, False
+            return True
+
+    def _replace(self, data: bytes, forgetting: bool) -> None:
+        """Put the new generation in place; a crash anywhere leaves the old one or the new one to `load`.
+
+        What the user wants forgotten is not kept in an older generation either.
+        """
+        fresh = self._current.with_suffix(".json.tmp")
+        try:
+            write_file(self._disk, fresh, data)
+        except OSError:
+            with suppress(OSError):
+                self._disk.remove(fresh)
+            raise
+        if not forgetting and self._current.exists():
+            self._disk.rename(self._current, self._previous)
+        self._disk.rename(fresh, self._current)
+        if forgetting:
+            for old in (self._previous, *self._folder.glob("sessions.json*.bad-*")):
+                self._disk.remove(old)
+        sync_folder(self._disk, self._folder)
+
+    def _set_aside(self, path: Path, error: Exception) -> str:
         number = 1
-        while (aside := self._folder / f"{_NAME}.bad-{number}").exists():
+        while (aside := path.with_name(f"{path.name}.bad-{number}")).exists():
             number += 1
+        why = error.strerror if isinstance(error, OSError) else str(error)
         try:
             path.rename(aside)
-        except OSError as error:
-            return f"nothing: {error.strerror}"
-        return aside.name
+        except OSError:
+            return f"{path} cannot be used ({why})"
+        return f"{path} cannot be used ({why}): kept as {aside.name}"
+
+    def _trouble(self, error: OSError) -> None:
+        if not self._in_trouble:
+            self._in_trouble = True
+            self._on_trouble(
+                f"{self._folder} cannot be written ({error.strerror}): free or repair it;"
+                " until then a restart forgets this conversation"
+            )
 
 
-def _take(folder: Path) -> int:
-    """Lock the folder for this process."""
+def _claim(folder: Path) -> int | None:
+    """Make the folder and lock it; None where the medium has no room for a lock file."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise StateError(f"the state folder {folder} cannot be used: {error.strerror}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        owner = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
-        os.close(lock)
+        if error.errno in _NO_ROOM and folder.is_dir():
+            log.warning("%s cannot be locked: %s", folder, error.strerror)
+            return None
         raise StateError(
-            f"another daemon (process {owner}) uses {folder}; stop it, or set another state.dir"
-        ) from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
-    return lock
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
-
-
-def _keep(path: Path, old: Path) -> None:
-    """Let the present file stand under the old name too, without a moment in which it has none."""
-    link = old.with_suffix(".link")
-    link.unlink(missing_ok=True)
-    os.link(path, link)
-    link.replace(old)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            f"the state folder {folder} cannot be used ({error.strerror}): chown it or set state.dir"
+        ) from error
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.read(fd, 20).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise StateError(
+            f"another pressel (pid {owner}) uses the state folder {folder}: stop it, or set state.dir"
+        ) from error
+    try:
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+    except OSError as error:  # the lock holds all the same
+        log.warning("%s: the lock cannot name this process: %s", folder, error.strerror)
+    return fd
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise ValueError(f"it is larger than {MAX_FILE_BYTES} bytes")
+    return data
+
+
+class _Head(msgspec.Struct):
+    version: int
+
+
+def _decode(data: bytes) -> Book:
+    version = msgspec.json.decode(data, type=_Head).version
+    if version != Book().version:
+        raise ValueError(f"it is of version {version} and this pressel knows {Book().version}")
+    return msgspec.json.decode(data, type=Book)
