@@ -37,12 +37,13 @@ class InputConfig(Section, frozen=True):
 
 
 class OutputConfig(Section, frozen=True):
-    """The speaker."""
+    """The speaker. `rests`: its clock may stop between replies; some amplifiers pop when it does."""
 
     device: str = ""
     format: Literal["s32", "s16"] = "s16"
     rate_hz: Literal[16000, 48000] = 48000
     channels: Annotated[int, Meta(ge=1, le=8)] = 2
+    rests: bool = False
 
 
 class AudioConfig(Section, frozen=True):

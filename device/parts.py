@@ -38,6 +38,7 @@ class Parts:
         self.panel = _make_panel(config)
         source, sink = _open_audio(config)
         self._source, self._sink = source, sink
+        self._block = source.rate // 50
         ring = Ring(config.talk.buffer_s, source.rate)
         self._vad = Vad(source.rate, config.vad)
         self.uplink = Uplink(
@@ -79,9 +80,12 @@ class Parts:
         """Release everything; safe when only half was started."""
         self.panel.close()
         self.control.close()
-        self.capture.close()
-        self.playback.close()
+        self.capture.stop()
+        self.playback.stop()
+        self._source.close()
+        self._sink.close()
         self.store.close()
+        self.notify.close()
 
     def backend(self) -> Backend:
         """Where grants come from."""
@@ -89,12 +93,12 @@ class Parts:
 
     def speaking(self) -> bool:
         """Whether the local voice detector hears speech right now."""
-        return self._vad.active
+        return self._vad.speaking
 
     def rest(self, idle: bool) -> None:
         """Let the audio threads take longer steps while no session is open."""
-        self.capture.idle = idle
-        self.playback.idle = idle
+        self.capture.idle(idle)
+        self.playback.idle(idle)
 
     def beat(self, now: float) -> None:
         """Feed the watchdog while the microphone and the speaker move."""
@@ -104,10 +108,10 @@ class Parts:
     def count(self) -> dict[str, int]:
         """Return the counters of the status answer."""
         return {
-            "frames_captured": self.capture.frames_captured,
+            "frames_captured": self.capture.frames // self._block,
             "frames_sent": self.uplink.frames_sent,
             "frames_dropped": self.uplink.frames_dropped,
-            "xruns": self._source.overruns + self._sink.underruns + self.playback.underruns,
+            "xruns": self.capture.overruns + self.playback.underruns,
             **self.counters.as_dict(),
         }
 
@@ -118,7 +122,12 @@ def _open_audio(config: Config) -> tuple[AudioInput, AudioOutput]:
         from device.audio.wavfile import WavInput, WavOutput  # noqa: PLC0415 # only the driver in use is loaded
 
         return (
-            WavInput(Path(audio.input.device), audio.input.rate_hz),
+            WavInput(
+                Path(audio.input.device),
+                audio.input.rate_hz,
+                channels=audio.input.channels,
+                sample_format=audio.input.format,
+            ),
             WavOutput(Path(audio.output.device), audio.output.rate_hz),
         )
     from device.audio.portaudio import PortAudioInput, PortAudioOutput  # noqa: PLC0415 # the same
@@ -135,6 +144,7 @@ def _open_audio(config: Config) -> tuple[AudioInput, AudioOutput]:
             rate=audio.output.rate_hz,
             channels=audio.output.channels,
             sample_format=audio.output.format,
+            rests=audio.output.rests,
         )
     except AudioError:
         source.close()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ class RealtimeServer:
 
     reply: NDArray[np.int16]
     mint_s: float = 0.0
+    status: int = 200  # of the mint
+    seeds: int = 0  # items created by the device
+    peers: list[ServerConnection] = field(default_factory=list)
     speed: float = 4.0  # times real time
     url: str = ""
     realtime_url: str = ""
@@ -38,6 +42,13 @@ class RealtimeServer:
     commits: list[float] = field(default_factory=list)
     first_delta: list[float] = field(default_factory=list)
     truncated_ms: list[int] = field(default_factory=list)
+
+    def cut(self) -> None:
+        """Break every connection, without a word."""
+        for peer in self.peers:
+            with suppress(OSError):
+                peer.socket.shutdown(socket.SHUT_RDWR)
+        self.peers.clear()
 
     def heard(self) -> NDArray[np.int16]:
         """Return the user's audio since the last `forget`, as one signal."""
@@ -60,6 +71,7 @@ class _Talk:
         self._fresh = True
 
     def run(self) -> None:
+        self._server.peers.append(self._peer)
         self._say("session.created", session={"id": "sess_rig", "type": "realtime"})
         try:
             for message in self._peer:
@@ -73,6 +85,8 @@ class _Talk:
         match event["type"]:
             case "session.update":
                 self._say("session.updated", session={"id": "sess_rig", "type": "realtime"})
+            case "conversation.item.create":
+                self._server.seeds += 1
             case "input_audio_buffer.append":
                 if self._fresh:
                     self._server.first_append.append(now)
@@ -83,6 +97,8 @@ class _Talk:
                 self._server.commits.append(now)
                 self._fresh = True
                 self._say("input_audio_buffer.committed", item_id=f"user_{now}")
+                kind = "conversation.item.input_audio_transcription.completed"
+                self._say(kind, item_id=f"user_{now}", transcript="hello")
             case "input_audio_buffer.clear":
                 self._fresh = True
             case "response.create":
@@ -102,6 +118,7 @@ class _Talk:
         status = "completed"
         try:
             self._say("response.created", response={"id": name, "status": "in_progress"})
+            self._say("response.output_audio_transcript.delta", response_id=name, delta="a tone")
             for start in range(0, len(self._server.reply), piece):
                 pcm = self._server.reply[start : start + piece].tobytes()
                 if not start:
@@ -130,7 +147,7 @@ def realtime_server(reply: NDArray[np.int16]) -> Iterator[RealtimeServer]:
         def do_POST(self) -> None:
             threading.Event().wait(facts.mint_s)
             body = json.dumps({"value": "ek_rig", "expires_at": time.time() + 600}).encode()
-            self.send_response(200)
+            self.send_response(facts.status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
