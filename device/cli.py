@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _described(
     make: Callable[..., argparse.ArgumentParser], what: str, examples: list[str], **more: Any
-) -> Any:
+) -> argparse.ArgumentParser:
     return make(
         description=what[0].upper() + what[1:],
         epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),
@@ -103,9 +103,7 @@ def _described(
 def _command(
     commands: Any, name: str, function: Callable[[argparse.Namespace], int], what: str, examples: list[str]
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = _described(
-        lambda **more: commands.add_parser(name, help=what, **more), f"{what}.", examples
-    )
+    parser = _described(lambda **more: commands.add_parser(name, help=what, **more), f"{what}.", examples)
     parser.set_defaults(command=function)
     return parser
 
@@ -220,7 +218,8 @@ def _demo(options: argparse.Namespace) -> int:
         from demo.director import main as demo  # noqa: PLC0415 # the demo's packages are an extra
     except ImportError as error:
         raise PresselError(f"the demo needs {error.name}: pip install 'pressel[demo]'") from None
-    return demo(out=options.out, wav=options.wav, mic=options.mic, as_json=options.json)
+    status: int = demo(out=options.out, wav=options.wav, mic=options.mic, as_json=options.json)
+    return status
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from device.config import BackendConfig, Loaded, flatten, load, read_token
 from device.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OWNER = """
 board = "simulated"

@@ -1,4 +1,4 @@
-"""The daemon as its own process, with WAV files for a sound card, against a realtime server that is told what to do."""
+"""The daemon as its own process, with WAV files for a card, against a realtime server told what to do."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Device:
         self.config.write_text(
             f'board = "simulated"\n[backend]\nkind = "token"\nurl = "{server.url}"\n'
             f'realtime_url = "{server.realtime_url}"\nmodel = "m"\n[state]\ndir = "{folder}/state"\n'
-            f'[audio]\ndriver = "wav"\n[audio.input]\ndevice = "{self.microphone}"\nformat = "s16"\nchannels = 1\n'
-            f'[audio.output]\ndevice = "{self.speaker}"\n{more}'
+            f'[audio]\ndriver = "wav"\n[audio.input]\ndevice = "{self.microphone}"\n'
+            f'format = "s16"\nchannels = 1\n[audio.output]\ndevice = "{self.speaker}"\n{more}'
         )
         self.process: subprocess.Popen[str] | None = None
 
@@ -172,7 +172,7 @@ def test_the_conversation_is_resumed_after_a_kill(tmp_path: Path) -> None:
     with device(tmp_path) as (one, server):
         one.talk()
         one.reach("ready")
-        until(lambda: (tmp_path / "state" / "sessions.json").exists())
+        until((tmp_path / "state" / "sessions.json").exists)
         one.stop(signal.SIGKILL)
         one.start()
         with Watch(one.socket, timeout_s=10) as events:
