@@ -10,11 +10,11 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from device import __version__
 from device.core import actions as a
 from device.core import events as e
 from device.core.conversation import Conversation, Rules
@@ -377,7 +377,7 @@ class Daemon:
             "counters": self._parts.count(),
             "latencies": dict(self._parts.latencies),
             "fault": self._fault,
-            "version": version("pressel"),
+            "version": __version__,
             "uptime_s": round(time.monotonic() - self._started, 1),
         }
 

@@ -1,0 +1,59 @@
+"""The command line: help with examples, facts as JSON, one line for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from device.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OWNER = 'board = "simulated"\n[backend]\nurl = "http://127.0.0.1:1"\ntoken_file = "t"\n'
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["config"], ["devices"], ["ctl"], ["demo"]])
+def test_every_command_has_help_with_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    assert "examples:\n  pressel " in capsys.readouterr().out
+
+
+def test_config_shows_values_and_origins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(OWNER)
+    assert main(["config", "--config", str(file), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows["backend.url"] == {"value": "http://127.0.0.1:1", "from": str(file)}
+    assert rows["talk.tail_ms"] == {"value": 250, "from": "default"}
+    assert rows["audio.input.device"]["from"].endswith("simulated/board.toml")
+    assert main(["config", "--config", str(file)]) == 0
+    assert "talk.preroll_ms" in capsys.readouterr().out
+
+
+def test_a_wrong_configuration_is_78_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "--config", str(tmp_path / "none.toml")]) == 78
+    errors = capsys.readouterr().err
+    assert errors.startswith("pressel: ")
+    assert errors.count("\n") == 1
+
+
+def test_no_daemon_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ctl", "status", "--socket", str(tmp_path / "none.sock")]) == 1
+    assert "not running" in capsys.readouterr().err
+
+
+def test_run_loads_nothing_of_the_companion_the_demo_or_matplotlib() -> None:
+    code = (
+        "import sys, device.daemon, device.parts, device.net.backend, device.audio.portaudio\n"
+        "print([m for m in sys.modules if m.split('.')[0] in "
+        "('companion', 'demo', 'rig', 'matplotlib', 'hibari', 'pocketsphinx', 'starlette', 'onnxruntime')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
