@@ -41,20 +41,27 @@ class AudioInput(Protocol):
 
 
 class AudioOutput(Protocol):
-    """A loudspeaker stream that is open and running."""
+    """A loudspeaker stream that is open."""
 
     rate: int  # Hz
+    block: int  # frames; writing in pieces of this size (5 ms) keeps little in the card and wastes nothing
 
     def write(self, samples: Samples) -> None:
         """Hand over mono samples, blocking until the driver has taken them. Raises AudioError when gone."""
 
+    def rest(self) -> bool:
+        """Nothing to say for a while. True: the driver sleeps until the next write, and needs no silence.
+
+        False: this card must be fed all the time. Call it only when `pending` holds nothing but silence.
+        """
+
     @property
     def pending(self) -> int:
-        """Frames taken by `write` and not heard yet."""
+        """Frames taken by `write` and not heard yet; for the thread that writes."""
 
     @property
     def underruns(self) -> int:
-        """How often the card ran dry."""
+        """How often the card ran dry without having been told to rest."""
 
     def close(self) -> None:
         """Stop and release the device; safe to call twice."""

@@ -133,7 +133,7 @@ class Card:
         self.close()
 
     def feed(self, pcm: Samples, rate: int) -> Utterance:
-        """Say mono PCM16 of `rate` Hz into every channel of the microphone, in real time, without blocking."""
+        """Say mono PCM16 of `rate` Hz into every channel of the microphone in real time; does not block."""
         # A process with a file for input keeps the pace even when Python stalls for 100 ms.
         with tempfile.TemporaryFile(dir=self.folder) as file:
             file.write(pcm.astype("<i2", copy=False).tobytes())
@@ -226,8 +226,9 @@ class Card:
         shape = f"channels={channels} channel_map={_MAPS[channels]}"
         stereo = f"channels=2 channel_map={_MAPS[2]}"
         # Without norewinds a null sink renders in 2 s blocks: recordings have holes, captures start 2 s late.
-        yield f"module-null-sink norewinds=1 sink_name=speaker format=s16le rate={SPEAKER_RATE} {stereo}"
-        yield f"module-null-sink norewinds=1 sink_name=micfeed format={self.mic_format} rate={self.mic_rate} {shape}"
+        sink = "module-null-sink norewinds=1"
+        yield f"{sink} sink_name=speaker format=s16le rate={SPEAKER_RATE} {stereo}"
+        yield f"{sink} sink_name=micfeed format={self.mic_format} rate={self.mic_rate} {shape}"
         master = f"master=micfeed.monitor master_channel_map={_MAPS[channels]} remix=no"
         yield f"module-remap-source source_name=mic {master} {shape}"
         if self.echo_ms:
@@ -235,7 +236,9 @@ class Card:
             yield f"module-loopback {echo} source_dont_move=yes sink_dont_move=yes"
 
     def _pactl(self, *arguments: str) -> str:
-        done = subprocess.run(["pactl", *arguments], env=self.env, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["pactl", *arguments], env=self.env, capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
             raise CardError(f"pactl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout.strip()

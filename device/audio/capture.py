@@ -1,4 +1,4 @@
-"""The capture thread: block by block from the microphone into the ring, the voice detector and the uplink."""
+"""The microphone's thread: card, DSP chain, ring, speech detection."""
 
 from __future__ import annotations
 
@@ -6,84 +6,115 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from device.dsp.level import Conditioner
+import numpy as np
+
+from device.dsp.filters import Gain, HighPass
+from device.errors import AudioError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from device.audio.ring import Ring
     from device.dsp.vad import Vad
-    from device.ports import AudioInput
+    from device.ports import AudioInput, Frames, Samples
+
+_BLOCKS_PER_S = 50
+_IDLE_BLOCKS_PER_S = 10
 
 
 class Capture:
-    """Runs until closed. `idle`: nobody waits for the sound, so it may come in longer steps.
+    """Reads the card for ever, block by block of 20 ms; 100 ms while idle.
 
-    `on_speech(began, at)`, `on_block()` and `on_death(error)` are called in the capture thread.
+    `channel` is picked from the card's channels, or "mix" for their mean. `on_speech(speaking, at)` tells
+    where speech began and ended, in monotonic seconds; `on_block()` follows each block once the ring has it;
+    both run in this thread. `on_death(error)` is the thread's last word.
     """
-
-    IDLE_BLOCKS = 5
 
     def __init__(
         self,
         source: AudioInput,
         ring: Ring,
         *,
-        channel: int | str,
-        gain_db: float,
-        highpass_hz: float,
-        speech: Vad,
-        on_speech: Callable[[bool, float], None],
-        on_block: Callable[[], None],
-        on_death: Callable[[BaseException], None],
+        channel: int | str = 0,
+        gain_db: float = 0.0,
+        highpass_hz: float | None = 80.0,
+        speech: Vad | None = None,
+        on_speech: Callable[[bool, float], None] = lambda _speaking, _at: None,
+        on_block: Callable[[], None] = lambda: None,
+        on_death: Callable[[BaseException], None] = lambda _error: None,
     ) -> None:
-        self._source = source
-        self._ring = ring
-        self._block = source.rate // 50
-        self._conditioner = Conditioner(
-            source.rate, channel=channel, gain_db=gain_db, highpass_hz=highpass_hz
-        )
+        if channel != "mix" and channel not in range(source.channels):
+            raise AudioError(f"microphone channel {channel} is not there: 0 to {source.channels - 1} or mix")
+        self.frames = 0  # captured since the start
+        self.last_block_at = time.monotonic()  # seconds; the watchdog looks at it
+        self.muted = False
+        self._source, self._ring = source, ring
+        self._pick = slice(None) if channel == "mix" else slice(int(channel), int(channel) + 1)
+        self._highpass = HighPass(source.rate, highpass_hz) if highpass_hz else None
+        self._gain = Gain(gain_db)
         self._speech = speech
-        self._on_speech = on_speech
-        self._on_block = on_block
-        self._on_death = on_death
+        self._on_speech, self._on_block, self._on_death = on_speech, on_block, on_death
+        self._idle = False
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
-        self.muted = False
-        self.idle = False
-        self.frames_captured = 0
-        self.last_block_at = time.monotonic()
+
+    @property
+    def overruns(self) -> int:
+        """How often the card lost samples."""
+        return self._source.overruns
 
     def start(self) -> None:
         """Begin to listen."""
         self._thread.start()
 
-    def close(self) -> None:
-        """Stop and release the microphone; safe to call twice."""
+    def stop(self) -> None:
+        """End the thread; the card stays open and belongs to whoever opened it."""
         self._stopping = True
         if self._thread.is_alive():
-            self._thread.join(1.0)
-        self._source.close()
+            self._thread.join(2.0)
+
+    def idle(self, idle: bool) -> None:
+        """Nobody needs the sound soon: larger blocks, no speech detection, a fifth of the work."""
+        self._idle = idle
 
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self._step(self.IDLE_BLOCKS if self.idle else 1)
-        except BaseException as error:  # noqa: BLE001 # whatever it is ends the process
-            if not self._stopping:
-                self._on_death(error)
+                self._turn()
+        except BaseException as error:  # noqa: BLE001  (the process ends on it, see on_death)
+            self._on_death(error)
 
-    def _step(self, blocks: int) -> None:
-        frames = self._source.read(blocks * self._block)
+    def _turn(self) -> None:
+        idle = self._idle
+        frames = self._source.read(self._source.rate // (_IDLE_BLOCKS_PER_S if idle else _BLOCKS_PER_S))
         now = time.monotonic()
-        samples = self._conditioner.process(frames)
-        if self.muted:
-            samples[:] = 0
-        self._ring.write(samples, now, self._source.latency_s)
+        samples = self._process(frames)
+        self._ring.write(samples)
+        self._ring.mark(now - self._source.latency_s)
+        self.frames += len(samples)
         self.last_block_at = now
-        self.frames_captured += blocks
-        for start in range(0, len(samples), self._block):
-            change = self._speech.push(samples[start : start + self._block])
+        self._detect(samples, now, idle)
+        self._on_block()
+
+    def _process(self, frames: Frames) -> Samples:
+        if self.muted:
+            return np.zeros(len(frames), np.int16)
+        full = np.float32(1.0 / 32768.0 if frames.dtype == np.int16 else 1.0 / 2147483648.0)
+        signal = frames[:, self._pick].mean(axis=1, dtype=np.float32) * full
+        if self._highpass is not None:
+            signal = self._highpass.process(signal)
+        return self._gain.process(signal)
+
+    def _detect(self, samples: Samples, now: float, idle: bool) -> None:
+        if self._speech is None:
+            return
+        if idle:
+            if self._speech.speaking:
+                self._on_speech(False, now)
+            self._speech.reset()
+            return
+        size = self._speech.frame
+        for start in range(0, len(samples) - size + 1, size):
+            change = self._speech.push(samples[start : start + size])
             if change is not None:
                 self._on_speech(change, now)
-        self._on_block()

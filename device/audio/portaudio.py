@@ -1,11 +1,12 @@
-"""The PyAudio driver: streams by device name, blocking, with only a small cushion in the card."""
+"""The sound card by way of PyAudio; the only file that imports it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -18,190 +19,278 @@ if TYPE_CHECKING:
 
     from device.ports import Frames, Samples
 
-_FORMATS = {"s32": (pyaudio.paInt32, np.int32), "s16": (pyaudio.paInt16, np.int16)}
-_RATES = (8000, 16000, 24000, 32000, 44100, 48000)
+RATES = (8_000, 16_000, 24_000, 44_100, 48_000)
+MAX_CHANNELS = 8
+
+_FORMATS: dict[str, tuple[int, np.dtype[Any]]] = {
+    "s16": (pyaudio.paInt16, np.dtype(np.int16)),
+    "s32": (pyaudio.paInt32, np.dtype(np.int32)),
+}
+_INPUT_BLOCKS_PER_S = 50
+_OUTPUT_BLOCKS_PER_S = 200  # 5 ms: PortAudio keeps three of them in the card
+_CLOSE_S = 1.0
+_ASOUND = Path("/proc/asound")
 
 
 class DeviceFacts(msgspec.Struct, frozen=True):
-    """What one sound device can do, as PortAudio says. `inputs` and `outputs`: channels."""
+    """What a device says of itself. Software devices claim up to 128 channels."""
 
     name: str
     inputs: int
     outputs: int
-    formats: list[str]
-    rates: list[int]
-
-
-def list_devices() -> list[DeviceFacts]:
-    """Return all devices in PortAudio's order."""
-    with _portaudio() as audio:
-        return [_facts(audio, index) for index in range(audio.get_device_count())]
+    rates: list[int]  # Hz, of `RATES`
+    formats: list[str]  # "s16", "s32"
 
 
 class PortAudioInput:
-    """A microphone. Raises AudioError when it is missing or refuses the format."""
+    """A running capture stream: implements AudioInput."""
 
-    def __init__(self, device: str, *, rate: int, channels: int, sample_format: str) -> None:
+    def __init__(self, device: str, rate: int, channels: int, sample_format: str) -> None:
         self.rate, self.channels = rate, channels
-        code, self._type = _FORMATS[sample_format]
-        self._name = device
-        self._audio = _initialise()
-        self._stream = _open(
-            self._audio, device, rate, channels, code, is_input=True, frames_per_buffer=rate // 50
-        )
-        self.latency_s = min(0.02, float(self._stream.get_input_latency()))
         self.overruns = 0
+        self._name = device
+        self._dtype = _FORMATS[sample_format][1]
+        self._library, self._stream = _open(device, "input", rate, channels, sample_format)
+        self._guard = _Guard(device)
 
     def read(self, frames: int) -> Frames:
-        """Block until `frames` frames have arrived, shape (frames, channels)."""
-        try:
-            data = self._stream.read(frames, exception_on_overflow=False)
-        except OSError as error:
-            raise AudioError(f"the microphone {self._name} is gone: {error}") from None
-        return np.frombuffer(data, self._type).reshape(-1, self.channels)
+        """Shape (frames, channels), int16 or int32 as opened."""
+        while True:
+            with self._guard:
+                try:
+                    data = self._stream.read(frames)
+                except OSError as error:
+                    # An overflow takes the block with it: it is counted, and the next one is whole.
+                    if error.errno != pyaudio.paInputOverflowed:
+                        raise AudioError(_gone(self._name, error)) from error
+                    self.overruns += 1
+                else:
+                    block: Frames = np.frombuffer(data, self._dtype).reshape(-1, self.channels)
+                    return block
+
+    @property
+    def latency_s(self) -> float:
+        """What PortAudio says of a period's way to us."""
+        return float(self._stream.get_input_latency()) / 4
 
     def close(self) -> None:
-        """Stop and release the device; safe to call twice."""
-        _close(self._audio, self._stream)
+        """Stop and release; a device that is gone does not complain twice."""
+        self._guard.close(self._library, self._stream)
 
 
 class PortAudioOutput:
-    """A speaker, fed in mono and heard on every channel."""
+    """A playback stream: implements AudioOutput. Mono goes to every channel.
 
-    def __init__(self, device: str, *, rate: int, channels: int, sample_format: str) -> None:
-        self.rate = rate
-        self._channels = channels
-        self._name = device
-        code, self._type = _FORMATS[sample_format]
-        self._audio = _initialise()
-        self._stream = _open(
-            self._audio, device, rate, channels, code, is_input=False, frames_per_buffer=rate // 100
-        )
-        self._room = self._stream.get_write_available()
+    `rests`: the clock may stop between replies. It costs nothing and starts sooner, but some amplifiers pop.
+    """
+
+    def __init__(
+        self, device: str, rate: int, channels: int = 1, sample_format: str = "s16", *, rests: bool = False
+    ) -> None:
+        self.rate, self.block = rate, rate // _OUTPUT_BLOCKS_PER_S
         self.underruns = 0
+        self._name, self._channels, self._rests = device, channels, rests
+        self._wide = sample_format == "s32"
+        self._library, self._stream = _open(device, "output", rate, channels, sample_format)
+        self._guard = _Guard(device)
+        self._room = self._stream.get_write_available()
+        self._running = True
 
     def write(self, samples: Samples) -> None:
-        """Hand over mono samples, blocking until the driver has taken them."""
-        frames = samples if self._type is np.int16 else samples.astype(np.int32) << 16
-        if self._channels > 1:
-            frames = np.repeat(frames, self._channels)
-        try:
-            self._stream.write(frames.tobytes(), exception_on_underflow=False)
-        except OSError as error:
-            raise AudioError(f"the speaker {self._name} is gone: {error}") from None
+        """Blocks while the card holds more than about 15 ms."""
+        wide = samples.astype(np.int32) << 16 if self._wide else samples
+        data = (np.repeat(wide, self._channels) if self._channels > 1 else wide).tobytes()
+        with self._guard:
+            try:
+                if not self._running:
+                    self._stream.start_stream()
+                    self._running = True
+                self._stream.write(data, len(samples), exception_on_underflow=True)
+            except OSError as error:
+                if error.errno != pyaudio.paOutputUnderflowed:  # that one only tells; the samples were taken
+                    raise AudioError(_gone(self._name, error)) from error
+                self.underruns += 1
+
+    def rest(self) -> bool:
+        """Stop the clock, if this card may."""
+        if self._rests and self._running:
+            with self._guard, contextlib.suppress(OSError):  # a card that is gone says so at the next write
+                self._stream.stop_stream()
+            self._running = False
+        return self._rests
 
     @property
     def pending(self) -> int:
-        """Frames taken by `write` and not heard yet."""
+        """What fills the card's buffer, in steps of one block."""
+        if not self._running:
+            return 0
         try:
             return max(0, self._room - int(self._stream.get_write_available()))
         except OSError as error:
-            raise AudioError(f"the speaker {self._name} is gone: {error}") from None
+            raise AudioError(_gone(self._name, error)) from error
 
     def close(self) -> None:
-        """Stop and release the device; safe to call twice."""
-        _close(self._audio, self._stream)
+        """Stop and release; a device that is gone does not complain twice."""
+        self._guard.close(self._library, self._stream)
+
+
+class _Guard:
+    """Keeps a stream from being closed under a call that is still in it: that would crash the interpreter."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        if self._closed:
+            self._lock.release()
+            raise AudioError(f'sound device "{self._name}" has been closed')
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def close(self, library: pyaudio.PyAudio, stream: pyaudio._Stream) -> None:
+        """Release the stream once nobody is in it; a call that hangs keeps it until the process ends."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._lock.acquire(timeout=_CLOSE_S):
+            with contextlib.suppress(OSError):
+                stream.close()
+            library.terminate()
+            self._lock.release()
+
+
+def list_devices() -> list[DeviceFacts]:
+    """Every device that PortAudio sees now, with the rates and formats it takes; opens each for a moment."""
+    library = _start()
+    try:
+        return [_facts(library, info) for info in _devices(library)]
+    finally:
+        library.terminate()
+
+
+def _facts(library: pyaudio.PyAudio, info: dict[str, Any]) -> DeviceFacts:
+    # What is listed may still refuse: a loudspeaker of a sound server claims inputs, too.
+    sides = [_Device(library, info, side) for side in ("input", "output")]
+    takes = [{name: side.rates(min(2, side.most), name) for name in _FORMATS} for side in sides]
+    inputs, outputs = (side.most if any(t.values()) else 0 for side, t in zip(sides, takes, strict=True))
+    rates = sorted({rate for side in takes for found in side.values() for rate in found})
+    formats = [name for name in _FORMATS if any(side[name] for side in takes)]
+    return DeviceFacts(str(info["name"]), inputs, outputs, rates, formats)
+
+
+class _Device:
+    """One side of a device that PortAudio lists."""
+
+    def __init__(self, library: pyaudio.PyAudio, info: dict[str, Any], side: str) -> None:
+        self._library, self._side = library, side
+        self._index = int(info["index"])
+        self.most = int(info[f"max{side.capitalize()}Channels"])
+        self._title = f'{side} "{info["name"]}"'
+
+    def rates(self, channels: int, sample_format: str) -> list[int]:
+        """The rates that it takes so, in Hz."""
+        if not channels:
+            return []
+        with _quiet():
+            return [rate for rate in RATES if self._takes(rate, channels, sample_format)]
+
+    def open(self, rate: int, channels: int, sample_format: str) -> pyaudio._Stream:
+        """A running stream; AudioError says what the device would take."""
+        if channels > self.most:
+            raise AudioError(f"{self._title} has {self.most} channels, not {channels}")
+        blocks_per_s = _INPUT_BLOCKS_PER_S if self._side == "input" else _OUTPUT_BLOCKS_PER_S
+        chosen: dict[str, Any] = {self._side: True, f"{self._side}_device_index": self._index}
+        chosen["frames_per_buffer"] = rate // blocks_per_s
+        try:
+            with _quiet():
+                return self._library.open(rate, channels, _FORMATS[sample_format][0], **chosen)
+        except (OSError, ValueError) as error:
+            rates = self.rates(channels, sample_format)
+            if rates and rate not in rates:
+                works = ", ".join(map(str, rates))
+                raise AudioError(f"{self._title} refuses {rate} Hz: it takes {works}") from error
+            what = f"{channels} x {sample_format} at {rate} Hz"
+            raise AudioError(f"{self._title} cannot be opened with {what}: {error.args[-1]}") from error
+
+    def _takes(self, rate: int, channels: int, sample_format: str) -> bool:
+        asked: dict[str, Any] = {
+            f"{self._side}_device": self._index,
+            f"{self._side}_channels": channels,
+            f"{self._side}_format": _FORMATS[sample_format][0],
+        }
+        try:
+            return bool(self._library.is_format_supported(rate, **asked))
+        except ValueError:
+            return False
 
 
 def _open(
-    audio: pyaudio.PyAudio, device: str, rate: int, channels: int, code: int, *, is_input: bool, frames_per_buffer: int
-) -> pyaudio._Stream:
-    index = _find(audio, device, is_input=is_input)
-    side = "input" if is_input else "output"
-    # An index that PortAudio does not know crashes the interpreter in open(); this call raises instead.
-    audio.get_device_info_by_index(index)
+    name: str, side: str, rate: int, channels: int, sample_format: str
+) -> tuple[pyaudio.PyAudio, pyaudio._Stream]:
+    if sample_format not in _FORMATS:
+        raise AudioError(f'sample format "{sample_format}" is unknown: take one of {", ".join(_FORMATS)}')
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise AudioError(f"{channels} channels cannot be opened: take 1 to {MAX_CHANNELS}")
+    library = _start()
     try:
-        return audio.open(
-            format=code,
-            channels=channels,
-            rate=rate,
-            frames_per_buffer=frames_per_buffer,
-            **{side: True, f"{side}_device_index": index},
-        )
-    except (OSError, ValueError) as error:
-        takes = ", ".join(str(one) for one in _facts(audio, index).rates) or "none of the usual ones"
-        audio.terminate()
-        raise AudioError(f"{device} refuses {channels} channels at {rate} Hz ({error}); it takes {takes} Hz") from None
+        return library, _Device(library, _find(library, name, side), side).open(rate, channels, sample_format)
+    except BaseException:
+        library.terminate()
+        raise
 
 
-def _find(audio: pyaudio.PyAudio, wanted: str, *, is_input: bool) -> int:
-    """Find a device by exact name, then by ALSA card id, then by part of its name."""
-    side = "maxInputChannels" if is_input else "maxOutputChannels"
-    names: dict[str, int] = {}
-    for index in range(audio.get_device_count()):
-        info = audio.get_device_info_by_index(index)
-        if int(info[side]) > 0:
-            names.setdefault(str(info["name"]), index)
-    if wanted in names:
-        return names[wanted]
-    card = _card_number(wanted)
-    for part in filter(None, (card and f"(hw:{card},", wanted)):
-        for name, index in names.items():
-            if part in name:
-                return index
-    audio.terminate()
-    kind = "microphone" if is_input else "speaker"
-    raise AudioError(f"there is no {kind} named {wanted}; there are: {', '.join(names) or 'none'}")
+def _find(library: pyaudio.PyAudio, name: str, side: str) -> dict[str, Any]:
+    # The index comes from PortAudio's own list: one out of range would crash the interpreter.
+    able = [info for info in _devices(library) if info[f"max{side.capitalize()}Channels"] > 0]
+    card = _card_tag(name)
+    for matches in (
+        lambda listed: listed == name,
+        lambda listed: card is not None and card in listed,
+        lambda listed: name.lower() in listed.lower(),
+    ):
+        for info in able:
+            if name and matches(str(info["name"])):
+                return info
+    names = ", ".join(f'"{info["name"]}"' for info in able) or "none"
+    raise AudioError(f'no sound {side} called "{name}": there are {names}')
 
 
-def _card_number(card_id: str) -> str | None:
-    """Resolve /proc/asound/<id>, a link to card<N>."""
-    try:
-        return Path("/proc/asound", card_id).readlink().name.removeprefix("card")
-    except OSError:
+def _card_tag(name: str) -> str | None:
+    # /proc/asound/<card id> links to card<N>, and PortAudio ends such a device's name in (hw:N,0).
+    link = _ASOUND / name
+    if not name or "/" in name or not link.is_symlink():
         return None
+    return f"(hw:{link.readlink().name.removeprefix('card')},"
 
 
-def _facts(audio: pyaudio.PyAudio, index: int) -> DeviceFacts:
-    info = audio.get_device_info_by_index(index)
-    inputs, outputs = int(info["maxInputChannels"]), int(info["maxOutputChannels"])
-    rates = [rate for rate in _RATES if _takes(audio, index, rate, pyaudio.paInt16, inputs)]
-    formats = [name for name, (code, _) in _FORMATS.items() if _takes(audio, index, 48000, code, inputs)]
-    return DeviceFacts(str(info["name"]), inputs, outputs, formats, rates)
+def _devices(library: pyaudio.PyAudio) -> Iterator[dict[str, Any]]:
+    for index in range(library.get_device_count()):
+        yield dict(library.get_device_info_by_index(index))
 
 
-def _takes(audio: pyaudio.PyAudio, index: int, rate: int, code: int, inputs: int) -> bool:
-    side = "input" if inputs else "output"
-    try:
-        with _quiet():
-            return bool(
-                audio.is_format_supported(
-                    rate, **{f"{side}_device": index, f"{side}_channels": 1, f"{side}_format": code}
-                )
-            )
-    except ValueError:
-        return False
-
-
-def _initialise() -> pyaudio.PyAudio:
+def _start() -> pyaudio.PyAudio:
+    # Searching for JACK must not start one.
+    os.environ.setdefault("JACK_NO_START_SERVER", "1")
     with _quiet():
         return pyaudio.PyAudio()
 
 
 @contextlib.contextmanager
-def _portaudio() -> Iterator[pyaudio.PyAudio]:
-    audio = _initialise()
-    try:
-        yield audio
-    finally:
-        audio.terminate()
-
-
-@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """ALSA prints a page of noise while PortAudio looks at every card: send it nowhere."""
-    saved = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    # ALSA and JACK print a page of complaints about devices that nobody asked for.
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
-def _close(audio: pyaudio.PyAudio, stream: pyaudio._Stream) -> None:
-    with contextlib.suppress(OSError):
-        stream.close()
-    audio.terminate()
+def _gone(name: str, error: OSError) -> str:
+    return f'sound device "{name}" is gone: {error.args[-1]}'

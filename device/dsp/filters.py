@@ -19,8 +19,8 @@ _KNEE = 0.8  # of full scale; below it the limiter does nothing
 class HighPass:
     """Second-order Butterworth high-pass (RBJ cookbook, Q = 1/sqrt 2), state kept from block to block.
 
-    An IIR needs each output for the next. Written as a state space, `_STRIDE` outputs at once are one matrix product of
-    the inputs and one of the state, and only the state is walked in Python.
+    An IIR needs each output for the next. Written as a state space, `_STRIDE` outputs at once are one matrix
+    product of the inputs and one of the state, and only the state is walked in Python.
     """
 
     def __init__(self, rate: int, cutoff_hz: float) -> None:
@@ -80,7 +80,8 @@ class Gain:
             size = np.abs(loud)
             bent = _KNEE + (1.0 - _KNEE) * np.tanh((size - _KNEE) / (1.0 - _KNEE))
             loud = np.where(size > _KNEE, np.copysign(bent, loud), loud)
-        return np.rint(loud * 32767.0).astype(np.int16)
+        pcm: NDArray[np.int16] = np.rint(loud * 32767.0).astype(np.int16)
+        return pcm
 
 
 def level_dbfs(samples: NDArray[np.int16]) -> float:
@@ -99,4 +100,5 @@ def _state_space(
     a0, a1, a2 = 1 + alpha, -2 * cos(w), 1 - alpha
     b0, b1, b2 = (1 + cos(w)) / 2 / a0, -(1 + cos(w)) / a0, (1 + cos(w)) / 2 / a0
     a1, a2 = a1 / a0, a2 / a0
-    return np.array([[-a1, 1.0], [-a2, 0.0]]), np.array([b1 - a1 * b0, b2 - a2 * b0]), np.array([1.0, 0.0]), b0
+    step = np.array([[-a1, 1.0], [-a2, 0.0]])
+    return step, np.array([b1 - a1 * b0, b2 - a2 * b0]), np.array([1.0, 0.0]), b0

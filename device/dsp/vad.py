@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from msgspec import Meta
 
 from device.dsp.filters import level_dbfs
 from device.errors import AudioError
@@ -25,12 +26,12 @@ _RISE_DB = 0.04  # that it rises in one frame: 2 dB a second, so that speech har
 class VadSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All numbers of the detector."""
 
-    aggressiveness: int = 2  # webrtcvad's mode: 0 calls most frames speech, 3 fewest
-    energy_floor_dbfs: float = -50.0  # a quieter frame is never speech
-    noise_margin_db: float = 6.0  # a frame must stand this far above the running noise level; 0 turns it off
-    start_ms: int = 160  # the window in which speech must show to begin
-    start_ratio: float = 0.6  # the share of that window which must be speech
-    end_ms: int = 700  # this long without `start_ratio` of speech in any start window: it has ended
+    aggressiveness: Annotated[int, Meta(ge=0, le=3)] = 2  # webrtcvad's: 0 calls most frames speech
+    energy_floor_dbfs: Annotated[float, Meta(ge=-90, le=0)] = -50.0  # a quieter frame is never speech
+    noise_margin_db: Annotated[float, Meta(ge=0, le=30)] = 6.0  # that it must stand above the noise; 0: off
+    start_ms: Annotated[int, Meta(ge=20, le=1000)] = 160  # the window in which speech must show to begin
+    start_ratio: Annotated[float, Meta(ge=0.1, le=1)] = 0.6  # the share of that window which must be speech
+    end_ms: Annotated[int, Meta(ge=100, le=5000)] = 700  # of silence that end it
 
 
 class Vad:
@@ -56,15 +57,16 @@ class Vad:
         self._noise_dbfs = 0.0
 
     def push(self, frame: Samples) -> bool | None:
-        """Judge one frame of `frame` samples: True when speech has begun, False when it ended, None otherwise."""
+        """Judge one frame of `frame` samples: True when speech begins, False when it ends, None otherwise."""
         self._window.append(self._is_speech(frame))
         needed = self._settings.start_ratio * (self._window.maxlen or 1)
         if not self.speaking:
             self.speaking = sum(self._window) >= needed
             self._quiet_frames = 0
             return True if self.speaking else None
-        # The tail of the window counts as speech until it is mostly silence, so single clicks prolong nothing.
-        self._quiet_frames = 0 if self._window[-1] and sum(self._window) >= needed / 2 else self._quiet_frames + 1
+        # A single click in the silence after speech must not prolong it.
+        heard = self._window[-1] and sum(self._window) >= needed / 2
+        self._quiet_frames = 0 if heard else self._quiet_frames + 1
         if self._quiet_frames < self._end_frames:
             return None
         self.speaking = False
