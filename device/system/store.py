@@ -137,7 +137,7 @@ class Store:
             with suppress(OSError):
                 self._disk.remove(fresh)
             raise
-        if not forgetting and self._current.exists():
+        if self._current.exists():
             self._disk.rename(self._current, self._previous)
         self._disk.rename(fresh, self._current)
         if forgetting:
