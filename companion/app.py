@@ -1,0 +1,196 @@
+"""The HTTP face: a device's token against a grant, the health page, and the local server's socket."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+
+from companion.errors import ConfigError, RequestError
+from companion.limits import Bucket
+from companion.providers import MintRequest, Provider
+from companion.strict import fault, nearest
+from companion.tokens import Tokens
+from companion.wire import Grant, SessionRequest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from starlette.requests import Request
+    from starlette.websockets import WebSocket
+
+    from companion.config import Config
+    from companion.local.engine import Engine
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 16_384
+
+
+class Desk:
+    """Mints for the devices that are enrolled, each at its own rate."""
+
+    def __init__(self, config: Config, providers: dict[str, Provider]) -> None:
+        self.providers = providers
+        self._config = config
+        self._tokens = Tokens(Path(config.tokens_file))
+        self._buckets: dict[str, Bucket] = {}
+
+    async def mint(self, request: Request) -> Response:
+        """POST /v1/sessions"""
+        try:
+            grant = await self._mint(request)
+        except RequestError as error:
+            log.warning("no grant: %d %s: %s", error.status, error.code, error)
+            return _refusal(error)
+        return _json(grant)
+
+    async def health(self, _: Request) -> Response:
+        """GET /v1/health: nothing secret."""
+        endpoints = {name: endpoint.provider for name, endpoint in self._config.endpoints.items()}
+        return _json({"ok": True, "version": _version(), "endpoints": endpoints})
+
+    async def _mint(self, request: Request) -> Grant:
+        device = self._device(request)
+        self._permit(device)
+        wish = _wish(await _body(request))
+        endpoint = self._config.endpoints.get(wish.endpoint)
+        if endpoint is None:
+            near = nearest(wish.endpoint, list(self._config.endpoints))
+            raise RequestError(404, "unknown_endpoint", f'there is no endpoint "{wish.endpoint}".{near}')
+        if endpoint.devices is not None and device not in endpoint.devices:
+            text = f'"{device}" may not use the endpoint "{wish.endpoint}"; add it to its devices'
+            raise RequestError(403, "not_allowed", text)
+        base_url = self._config.public_url or f"{request.url.scheme}://{request.url.netloc}"
+        grant = await self.providers[endpoint.provider].mint(MintRequest(device, endpoint, wish, base_url))
+        log.info("%s: %s session at %s, endpoint %s", device, grant.resume, grant.provider, wish.endpoint)
+        return grant
+
+    def _device(self, request: Request) -> str:
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        try:
+            device = self._tokens.device(token.strip()) if kind.lower() == "bearer" else None
+        except ConfigError as error:
+            log.error("%s", error)  # noqa: TRY400 - one line for the owner
+            raise RequestError(
+                503, "tokens_unreadable", "the companion cannot read its token file"
+            ) from error
+        if device is None:
+            text = "the device token is missing or unknown; make one with: pressel-companion token new NAME"
+            raise RequestError(401, "unauthorized", text)
+        return device
+
+    def _permit(self, device: str) -> None:
+        now, limit = time.monotonic(), self._config.mints_per_minute
+        wait_s = self._buckets.setdefault(device, Bucket(limit, now)).take(now)
+        if wait_s:
+            text = f"more than {limit} sessions a minute; wait {math.ceil(wait_s)} s"
+            raise RequestError(429, "too_many_requests", text, retry_after_s=wait_s)
+
+
+def build(config: Config) -> Starlette:
+    """Return the application; ConfigError when a provider cannot be used as it is configured."""
+    providers: dict[str, Provider] = {}
+    engine = _local(config, providers)
+    _openai(config, providers)
+    desk = Desk(config, providers)
+    routes: list[BaseRoute] = [
+        Route("/v1/sessions", desk.mint, methods=["POST"]),
+        Route("/v1/health", desk.health, methods=["GET"]),
+    ]
+    if engine:
+        routes.append(WebSocketRoute("/v1/realtime", _socket(engine)))
+    return Starlette(routes=routes, lifespan=_lifespan(desk, engine))
+
+
+def _lifespan(desk: Desk, engine: Engine | None) -> Callable[[Starlette], Any]:
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        if engine:
+            engine.warm()
+        yield
+        for provider in desk.providers.values():
+            await provider.close()
+
+    return lifespan
+
+
+def _local(config: Config, providers: dict[str, Provider]) -> Engine | None:
+    mine = {name: endpoint for name, endpoint in config.endpoints.items() if endpoint.provider == "local"}
+    if not mine:
+        return None
+    try:
+        from companion.local.engine import Engine  # noqa: PLC0415 - an extra that only this provider needs
+        from companion.providers.local import Local, check_endpoint  # noqa: PLC0415
+    except ImportError as error:
+        text = f'the local provider needs {error.name}: install with: pip install "pressel[companion,local]"'
+        raise ConfigError(text) from error
+    for name, endpoint in mine.items():
+        check_endpoint(name, endpoint)
+    engine = Engine(config.providers.local, Path(config.state_dir))
+    providers["local"] = Local(engine)
+    return engine
+
+
+def _openai(config: Config, providers: dict[str, Provider]) -> None:
+    if any(endpoint.provider == "openai" for endpoint in config.endpoints.values()):
+        from companion.providers.openai import OpenAI  # noqa: PLC0415 - the HTTP client is not for the others
+
+        providers["openai"] = OpenAI(config.providers.openai)
+
+
+def _socket(engine: Engine) -> Callable[[WebSocket], Any]:
+    from companion.local.server import realtime  # noqa: PLC0415
+
+    async def serve(socket: WebSocket) -> None:
+        await realtime(socket, engine)
+
+    return serve
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            raise RequestError(400, "body_too_large", f"the request is larger than {MAX_BODY_BYTES} bytes")
+    return body
+
+
+def _wish(body: bytes) -> SessionRequest:
+    try:
+        return msgspec.json.decode(body, type=SessionRequest)
+    except msgspec.ValidationError as error:
+        found = fault(error)
+        text = f'"{found.path}": {found.text}' if found.path else found.text
+        raise RequestError(400, "bad_request", text) from error
+    except msgspec.DecodeError as error:
+        raise RequestError(400, "bad_request", f"the request is not JSON: {error}") from error
+
+
+def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
+
+
+def _refusal(error: RequestError) -> Response:
+    wait = error.retry_after_s
+    headers = {} if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}
+    if error.status == 401 and error.code == "unauthorized":
+        headers["WWW-Authenticate"] = "Bearer"
+    return _json({"error": {"code": error.code, "message": str(error)}}, error.status, headers)
+
+
+def _version() -> str:
+    try:
+        return version("pressel")
+    except PackageNotFoundError:
+        return "unknown"

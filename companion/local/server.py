@@ -1,0 +1,85 @@
+"""The WebSocket route /v1/realtime: who may come in, and which session that is.
+
+Source: OpenAI API reference, "Realtime with WebSockets": bearer header, or the subprotocols
+`realtime, openai-insecure-api-key.SECRET`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse
+
+from companion.local.connection import Connection
+from companion.local.events import WireError, error_event
+from companion.local.items import new_id
+
+if TYPE_CHECKING:
+    from starlette.websockets import WebSocket
+
+    from companion.local.engine import Engine
+    from companion.local.secrets import Pass
+
+_KEY = "openai-insecure-api-key."
+_BETA = "openai-beta.realtime-v1"
+
+
+async def realtime(socket: WebSocket, engine: Engine) -> None:
+    """Serve one client, or refuse the upgrade with OpenAI's error envelope."""
+    opens = engine.passes.find(_secret(socket), time.time())
+    if opens is None:
+        await _refuse(
+            socket, 401, "invalid_api_key", "The secret is unknown or has expired; mint a new session."
+        )
+        return
+    model = socket.query_params.get("model", opens.effective["model"])
+    if model != opens.effective["model"]:
+        await _refuse(
+            socket, 400, "model_not_found", f"This secret opens the model {opens.effective['model']}."
+        )
+        return
+    offered = socket.scope["subprotocols"]
+    await socket.accept(subprotocol="realtime" if "realtime" in offered else None)
+    if _BETA in offered or socket.headers.get("openai-beta") == "realtime=v1":
+        await _no_beta(socket)
+        return
+    await _serve(engine, socket, opens)
+
+
+async def _serve(engine: Engine, socket: WebSocket, opens: Pass) -> None:
+    async with engine.door:
+        older = engine.live.get(opens.session_id)
+        if older:
+            await older.end(1000, "continued on a newer connection")
+        past = await engine.remembered(opens.session_id, opens.device)
+        connection = Connection(engine, socket, opens, past.items if past else [])
+        engine.live[opens.session_id] = connection
+    try:
+        await connection.run()
+    finally:
+        if engine.live.get(opens.session_id) is connection:
+            del engine.live[opens.session_id]
+
+
+def _secret(socket: WebSocket) -> str:
+    kind, _, value = socket.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return value.strip()
+    for offered in socket.scope["subprotocols"]:
+        if offered.startswith(_KEY):
+            return str(offered[len(_KEY) :])
+    return ""
+
+
+async def _refuse(socket: WebSocket, status: int, code: str, text: str) -> None:
+    body = {"error": {"type": "invalid_request_error", "code": code, "message": text, "param": None}}
+    await socket.send_denial_response(JSONResponse(body, status))
+
+
+async def _no_beta(socket: WebSocket) -> None:
+    text = "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API."
+    await socket.send_json(
+        {**error_event(WireError("beta_api_shape_disabled", text)), "event_id": new_id("event")}
+    )
+    await socket.close(4000, "invalid_request_error.beta_api_shape_disabled")

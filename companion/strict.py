@@ -1,0 +1,71 @@
+"""Turn msgspec's validation errors into a place, a kind and the nearest right name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+Kind = Literal["unknown", "missing", "type", "value"]
+
+_PLACE = re.compile(r" - at `(?:key in )?\$?(?P<path>.*)`$")
+_NAME = re.compile(r"(?:unknown|required) field `(?P<name>[^`]*)`")
+
+
+class Fault(NamedTuple):
+    """One thing wrong in a document. `path` is dotted ("session.audio"); `text` is one clause without it."""
+
+    kind: Kind
+    path: str
+    text: str
+
+
+def fault(error: msgspec.ValidationError) -> Fault:
+    """Read where and what from the error's text."""
+    text = str(error)
+    place = _PLACE.search(text)
+    path = place["path"].lstrip(".") if place else ""
+    clause = text[: place.start()] if place else text
+    named = _NAME.search(clause)
+    if named:
+        kind: Kind = "unknown" if "unknown field" in clause else "missing"
+        return Fault(kind, f"{path}.{named['name']}".lstrip("."), clause)
+    kind = "type" if clause.startswith("Expected") and ", got " in clause else "value"
+    return Fault(kind, path, clause)
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Return ` Did you mean "x"?`, or the list of names when none is near."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if near:
+        return f' Did you mean "{near[0]}"?'
+    return f" Known here: {', '.join(sorted(known))}." if known else ""
+
+
+def names_at(kind: Any, path: str) -> list[str]:
+    """Return the field names of the struct at the dotted `path` under the type `kind`."""
+    info: Any = msgspec.inspect.type_info(kind)
+    for step in filter(None, path.replace("[...]", ".*").split(".")):
+        info = _step(_plain(info), step)
+        if info is None:
+            return []
+    info = _plain(info)
+    return (
+        [field.encode_name for field in info.fields] if isinstance(info, msgspec.inspect.StructType) else []
+    )
+
+
+def _plain(info: Any) -> Any:
+    if isinstance(info, msgspec.inspect.UnionType):
+        return next((part for part in info.types if isinstance(part, msgspec.inspect.StructType)), info)
+    return info
+
+
+def _step(info: Any, name: str) -> Any:
+    if isinstance(info, msgspec.inspect.DictType):
+        return info.value_type
+    if isinstance(info, msgspec.inspect.StructType):
+        return next((field.type for field in info.fields if field.encode_name == name), None)
+    return None
