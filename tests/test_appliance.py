@@ -40,11 +40,12 @@ class Stage:
 
     def ask(self, text: str) -> tuple[str, str]:
         """Hold the button while saying `text`; returns what the device understood and what was heard of it."""
+        words = say(text)
         start = len(self._listen())
         with self.device.watch(30) as events:
-            captured = self.captured()
             self.device.ask("press")
-            seconds = self.speak(say(text))
+            seconds = self.speak(words)
+            captured = self.captured()
             until(lambda: self.captured() > captured + (seconds + 0.3) * 50, 15)
             self.device.ask("release")
             understood = next(
@@ -138,7 +139,7 @@ def test_an_open_talk_goes_hands_free_from_turn_to_turn(tmp_path: Path, companio
     with wav_stage(tmp_path, companion, more) as one, one.device.watch(40) as events:
         one.device.ask("tap")
         for text, word in (("my name is peter", "peter"), ("what is my name", "peter")):
-            next(event for event in events if event["event"] == "state" and event["state"] == "listening")
+            until(lambda: one.device.ask("status")["state"] == "listening", 20)
             one.speak(say(text))
             reply = next(
                 event["text"]
@@ -146,6 +147,6 @@ def test_an_open_talk_goes_hands_free_from_turn_to_turn(tmp_path: Path, companio
                 if event["event"] == "transcript" and event["role"] == "assistant" and event["final"]
             )
             assert word in reply.lower()
-        next(event for event in events if event["event"] == "state" and event["state"] == "listening")
+        until(lambda: one.device.ask("status")["state"] == "listening", 20)
         one.device.ask("tap")
-        next(event for event in events if event["event"] == "state" and event["state"] == "ready")
+        until(lambda: one.device.ask("status")["state"] == "ready", 20)
