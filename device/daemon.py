@@ -87,7 +87,7 @@ class Daemon:
         """End in good order."""
         self._inbox.put(_Stop(0, "asked to stop"))
 
-    def speech(self, began: bool, _at: float) -> None:
+    def speech(self, began: bool, at: float) -> None:  # noqa: ARG002 # the port gives it
         """Hand on what the local voice detector found."""
         self._inbox.put(e.SpeechStarted("local") if began else e.SpeechEnded("local"))
 

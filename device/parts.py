@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from device.audio.capture import Capture
 from device.audio.playback import Playback
@@ -21,17 +21,29 @@ from device.system.store import Store
 
 if TYPE_CHECKING:
     from device.config import Config
-    from device.daemon import Daemon
     from device.net.backend import Backend
     from device.ports import AudioInput, AudioOutput, Panel
 
 _STALLED_S = 2.0  # neither the microphone nor the speaker may stand still for longer
 
 
+class Listener(Protocol):
+    """Whom the parts report to, each in its own thread."""
+
+    def edge(self, line: str, active: bool, at: float) -> None: ...
+    def speech(self, began: bool, at: float) -> None: ...
+    def sent(self, mark: str, at: float) -> None: ...
+    def sounded(self, reply_id: str) -> None: ...
+    def heard(self, reply_id: str) -> None: ...
+    def death(self, error: BaseException) -> None: ...
+    def tell(self, level: str, text: str) -> None: ...
+    def command(self, request: dict[str, Any]) -> dict[str, Any]: ...
+
+
 class Parts:
     """Everything of one daemon that has a thread, a file or a socket."""
 
-    def __init__(self, config: Config, daemon: Daemon) -> None:
+    def __init__(self, config: Config, daemon: Listener) -> None:
         self._config = config
         self.store = Store(Path(config.state.dir), on_trouble=lambda text: daemon.tell("error", text))
         self._backend = _make_backend(config)
