@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from device.core.grant import is_loopback
 from device.dsp.vad import VadSettings
 from device.errors import ConfigError
 
@@ -249,7 +250,7 @@ def _check(config: Config, owner: Path) -> None:
         scheme, _, rest = url.partition("://")
         if scheme not in (plain, f"{plain}s") or not rest:
             raise ConfigError(f"{owner}: {key} must begin with {plain}s:// and name a host, not {url!r}")
-        if scheme == plain and not config.backend.allow_insecure and not _is_loopback(url):
+        if scheme == plain and not config.backend.allow_insecure and not is_loopback(url):
             raise ConfigError(
                 f"{owner}: {key} {url} is not encrypted; use {plain}s:// or backend.allow_insecure = true"
             )
@@ -261,11 +262,6 @@ def _check(config: Config, owner: Path) -> None:
         raise ConfigError(f"audio.input.channel {pick} is not one of {config.audio.input.channels} channels")
     if config.panel.driver == "gpio" and config.panel.button is None:
         raise ConfigError(f"{owner}: panel.button is missing: name the button's BCM line")
-
-
-def _is_loopback(url: str) -> bool:
-    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
-    return bool(re.fullmatch(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?", host))
 
 
 def flatten(config: msgspec.Struct, prefix: str = "") -> dict[str, Any]:

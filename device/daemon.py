@@ -174,6 +174,8 @@ class Daemon:
         if self._conversation.state is not before:
             self._publish("state", **{"state": self._conversation.state.value, "from": before.value})
         for order in orders:
+            if isinstance(order, a.Connect) and before is not State.IDLE:
+                self._parts.counters.reconnects += 1
             getattr(self, _EXECUTORS[type(order)])(order)
         if self._conversation.state is not before or orders:
             self._show()
@@ -224,8 +226,6 @@ class Daemon:
             resume_session=order.resume,
             turns=len(order.turns),
         )
-        if order.attempt > 1:
-            self._parts.counters.reconnects += 1
         self._attempt = Attempt(
             order.attempt,
             self._parts.backend(),

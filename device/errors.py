@@ -1,13 +1,13 @@
 """Every error that Pressel raises, named by who is to blame.
 
-    PresselError
-    ├── ConfigError    the owner's: a file or a setting; ends the process with 78
-    ├── AudioError     the sound card's: missing, refused, gone
-    ├── PanelError     the GPIO's: no chip, a line that is taken
-    ├── BackendError   the companion's: no grant (kind says whether to try again)
-    ├── LinkError      the network's: the session's socket is refused or gone
-    ├── ProtocolError  the provider's: a message that makes no sense
-    └── StateError     the state folder's: locked, unreadable
+PresselError
+├── ConfigError    the owner's: a file or a setting; ends the process with 78
+├── AudioError     the sound card's: missing, refused, gone
+├── PanelError     the GPIO's: no chip, a line that is taken
+├── BackendError   the companion's: no grant (kind says whether to try again)
+├── LinkError      the network's: the session's socket is refused or gone
+├── ProtocolError  the provider's: a message that makes no sense
+└── StateError     the state folder's: locked, unreadable
 """
 
 

@@ -186,7 +186,7 @@ def _make_backend(config: Config) -> Backend:
 
     backend = config.backend
     if backend.kind == "companion":
-        return CompanionBackend(backend.url, read_token(backend))
+        return CompanionBackend(backend.url, read_token(backend), allow_insecure=backend.allow_insecure)
     return TokenBackend(backend.url, backend.realtime_url, backend.model, session_settings(config))
 
 

@@ -121,11 +121,11 @@ class PortAudioOutput:
 
     @property
     def pending(self) -> int:
-        """What fills the card's buffer, in steps of one block."""
+        """What fills the card's buffer, and the block that a card or a sound server has taken out of it."""
         if not self._running:
             return 0
         try:
-            return max(0, self._room - int(self._stream.get_write_available()))
+            return max(0, self._room - int(self._stream.get_write_available())) + self.block
         except OSError as error:
             raise AudioError(_gone(self._name, error)) from error
 

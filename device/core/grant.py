@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -52,3 +53,9 @@ class GrantRequest(msgspec.Struct, frozen=True):
     turn_end: str
     resume_session: str | None
     turns: int
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether a URL stays on this machine; only there may a connection be unencrypted."""
+    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    return bool(re.fullmatch(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?", host))

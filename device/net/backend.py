@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 import requests
 
-from device.core.grant import Auth, Grant, GrantRequest
+from device.core.grant import Auth, Grant, GrantRequest, is_loopback
 from device.dialects.dialect import printable
 from device.errors import BackendError
 
@@ -27,7 +27,8 @@ class Backend(Protocol):
 class CompanionBackend:
     """Pressel's own companion: `POST {url}/v1/sessions`."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, *, allow_insecure: bool = False) -> None:
+        self._allow_insecure = allow_insecure
         self._url = url.rstrip("/") + "/v1/sessions"
         self._token = token
 
@@ -38,6 +39,12 @@ class CompanionBackend:
             grant = msgspec.convert(body, Grant)
         except msgspec.ValidationError as error:
             raise BackendError(f"the companion's grant makes no sense: {error}") from None
+        if not (grant.url.startswith("wss://") or self._allow_insecure or is_loopback(grant.url)):
+            raise BackendError(
+                f"the companion's grant leads to {grant.url.partition('?')[0]}, which is not encrypted; "
+                "mend the companion's public URL, or set backend.allow_insecure = true",
+                fatal=True,
+            )
         return _fresh(grant, now)
 
 

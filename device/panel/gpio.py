@@ -173,10 +173,10 @@ class GpioPanel:
 
     def _edge(self, number: int) -> None:
         """Take one edge, in the driver's thread."""
+        at = self._clock()
         line = self._lines[number]
         with self._due:
             if not self._closed:
-                at = self._clock()
                 self._report(line, line.contact.edge(self._read(line), at))
                 self._due.notify()
 

@@ -106,13 +106,26 @@ def test_a_plain_backend_passes_a_mint_through(body: Any, session_id: str | None
 def test_a_bad_answer_is_one_line_that_says_whether_to_try_again(
     make: Any, answer: Answer, line: str, *, fatal: bool, retry_after_s: float | None
 ) -> None:
-    with http_server(answer) as server, pytest.raises(BackendError, match="backend|companion") as caught:
+    with http_server(answer) as server, pytest.raises(BackendError, match=r"backend|companion") as caught:
         make(server.url).mint(REQUEST, NOW)
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "pst_device" not in str(caught.value)
     assert caught.value.fatal is fatal
     assert caught.value.retry_after_s == retry_after_s
+
+
+def test_a_grant_may_not_lead_to_an_open_line() -> None:
+    plain = {**GRANT, "url": "ws://companion.example/v1/realtime?secret=1"}
+    with http_server(ok(plain)) as server:
+        with pytest.raises(
+            BackendError, match=r"companion\.example/v1/realtime, which is not encrypted"
+        ) as caught:
+            companion(server.url).mint(REQUEST, NOW)
+        assert caught.value.fatal
+        assert CompanionBackend(server.url, "t", allow_insecure=True).mint(REQUEST, NOW).url == plain["url"]
+    with http_server(ok({**GRANT, "url": "wss://x"})) as server:
+        assert companion(server.url).mint(REQUEST, NOW).url == "wss://x"
 
 
 def test_a_backend_that_is_down_is_one_line() -> None:

@@ -66,9 +66,10 @@ def test_the_secret_travels_as_the_grant_says() -> None:
         seen.append((request.headers.get("Authorization"), peer.subprotocol, request.path))
 
     with ws_server(note, select_subprotocol=lambda _peer, offered: "realtime" if offered else None) as url:
-        for kind, value in (("bearer", "ek"), ("subprotocol", "ek"), ("query", "token=ek"), ("none", "")):
+        kinds = (("bearer", "ek"), ("subprotocol", "ek"), ("query", "token=ek"), ("none", ""))
+        for number, (kind, value) in enumerate(kinds, 1):
             Link(f"{url}/v1?model=m", Auth(kind, value)).close()  # type: ignore[arg-type] # one of the kinds
-        until(lambda: len(seen) == 4)
+            until(lambda number=number: len(seen) == number)
     assert seen == [
         ("Bearer ek", None, "/v1?model=m"),
         (None, "realtime", "/v1?model=m"),
@@ -163,7 +164,7 @@ def test_a_peer_that_answers_no_ping_is_gone() -> None:
 
 
 def test_a_session_that_is_not_opened_in_time_is_given_up() -> None:
-    with ws_server(lambda peer: peer.recv()) as url:  # type: ignore[arg-type,return-value] # the message is no matter
+    with ws_server(lambda peer: peer.recv()) as url:  # type: ignore[arg-type] # the message is no matter
         link = Link(url, NO_AUTH, ping_s=0.05)
         with pytest.raises(LinkError, match="not opened in time"):
             link.receive(time.monotonic() + 0.2)
@@ -172,7 +173,7 @@ def test_a_session_that_is_not_opened_in_time_is_given_up() -> None:
 
 def test_a_full_outbox_is_a_lost_link() -> None:
     stop = threading.Event()
-    with ws_server(lambda _peer: stop.wait(10) and None) as url:
+    with ws_server(lambda _peer: None if stop.wait(10) else None) as url:
         link = Link(url, NO_AUTH, outbox_bytes=100_000)
         for _ in range(500):
             link.send("x" * 60_000)
