@@ -7,6 +7,7 @@ import hashlib
 import socket
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,11 +66,14 @@ def test_the_secret_travels_as_the_grant_says() -> None:
         assert request
         seen.append((request.headers.get("Authorization"), peer.subprotocol, request.path))
 
+    def has(number: int) -> bool:
+        return len(seen) == number
+
     with ws_server(note, select_subprotocol=lambda _peer, offered: "realtime" if offered else None) as url:
         kinds = (("bearer", "ek"), ("subprotocol", "ek"), ("query", "token=ek"), ("none", ""))
         for number, (kind, value) in enumerate(kinds, 1):
             Link(f"{url}/v1?model=m", Auth(kind, value)).close()  # type: ignore[arg-type] # one of the kinds
-            until(lambda number=number: len(seen) == number)
+            until(partial(has, number))
     assert seen == [
         ("Bearer ek", None, "/v1?model=m"),
         (None, "realtime", "/v1?model=m"),
@@ -173,7 +177,11 @@ def test_a_session_that_is_not_opened_in_time_is_given_up() -> None:
 
 def test_a_full_outbox_is_a_lost_link() -> None:
     stop = threading.Event()
-    with ws_server(lambda _peer: None if stop.wait(10) else None) as url:
+
+    def deaf(_peer: ServerConnection) -> None:
+        stop.wait(10)
+
+    with ws_server(deaf) as url:
         link = Link(url, NO_AUTH, outbox_bytes=100_000)
         for _ in range(500):
             link.send("x" * 60_000)
