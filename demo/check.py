@@ -23,7 +23,9 @@ def check(events: list[dict[str, Any]], speaker: Recording, name: str) -> tuple[
     """Return the facts of the run and its faults, one plain line each; no faults: the demo holds."""
     story = tell(events)
     since = story.restarted_at()
-    heard = hear(speaker.cut(since + _AFTER_RESTART_S, speaker.end), speaker.rate) if since is not None else ""
+    heard = (
+        hear(speaker.cut(since + _AFTER_RESTART_S, speaker.end), speaker.rate) if since is not None else ""
+    )
     rungs = [rung for _, rung in story.sessions]
     latencies = [event["latencies"] for event in events if event["event"] == "turn"]
     facts: dict[str, Any] = {

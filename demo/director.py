@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from demo.check import check
 from demo.journal import DemoError, Journal, is_kind, is_state, read_events
@@ -21,14 +21,14 @@ from rig.processes import Companion, Device, ProcessError
 from rig.speech import SPOKEN_HZ, say
 
 if TYPE_CHECKING:
-    from demo.journal import Event
+    from demo.journal import Event, Test
     from demo.screen import Screen
     from demo.stage import Stage
 
 NAME = "Peter"
 _STEPS = 7
 _STORY_S = 3.0  # of the story are heard before the interruption
-_KILL_AFTER_S = 1.5  # of the next reply are heard before the kill
+_KILL_AFTER_S = 2.5  # of the next reply are heard before the kill
 _REPLY_S = 30.0
 
 
@@ -73,16 +73,14 @@ def _play(out: Path, *, wav: bool, as_json: bool) -> int:
     return 1 if faults else 0
 
 
-def _stage(
-    cleanup: contextlib.ExitStack, scratch: Path, out: Path, journal: Journal, *, wav: bool
-) -> Stage:
+def _stage(cleanup: contextlib.ExitStack, scratch: Path, out: Path, journal: Journal, *, wav: bool) -> Stage:
     if not wav:
         try:
             card = cleanup.enter_context(Card(scratch / "card"))
             return CardStage(card, out)
         except CardError as error:
             journal.note("notice", level="warning", text=f"WAV files instead of a sound card: {error}")
-    return WavStage(out)
+    return WavStage(out, scratch)
 
 
 def _converse(
@@ -99,7 +97,7 @@ def _converse(
     talk.ask("what time is it")
     screen.step("a story, interrupted")
     talk.ask("tell me a story", until_s=_STORY_S)
-    talk.ask("tell me a story", until_s=_KILL_AFTER_S)
+    talk.ask("carry on", until_s=_KILL_AFTER_S)
     screen.step("SIGKILL, and a new start")
     talk.kill()
     talk.start()
@@ -160,21 +158,22 @@ class _Talk:
         if not answer.get("ok"):
             raise DemoError(f"the daemon refuses {command}: {answer.get('error')}")
 
-    def _fact(self, what: str, fits: object, since: int, within_s: float = 20.0) -> Event:
+    def _fact(self, what: str, fits: Test, since: int, within_s: float = 20.0) -> Event:
         """Wait for an event, but not for a daemon that has gone."""
-        found = self._journal.wait(what, lambda event: fits(event) or event["event"] == "gone", since, within_s)  # type: ignore[operator]
+        gone = is_kind("gone")
+        found = self._journal.wait(what, lambda event: fits(event) or gone(event), since, within_s)
         if found["event"] == "gone":
             raise DemoError(f"the daemon ended while waiting for {what}: {self._device.last_line()}")
         return found
 
 
-def _report(facts: dict[str, object], *, as_json: bool) -> None:
+def _report(facts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(facts, indent=2))
         return
     folder = facts["folder"]
     print(f"after the restart the speaker said: {facts['heard_after_restart']}")
-    print(f"sessions: {', '.join(facts['rungs'])}; {facts['sound']}; {facts['seconds']} s")  # type: ignore[arg-type]
+    print(f"sessions: {', '.join(facts['rungs'])}; {facts['sound']}; {facts['seconds']} s")
     print(f"{folder}/timeline.png (and mic.wav, speaker.wav, events.jsonl beside it)")
-    for fault in facts["faults"]:  # type: ignore[attr-defined]
+    for fault in facts["faults"]:
         print(f"demo: {fault}", file=sys.stderr)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from device.errors import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
 
 Event = dict[str, Any]
+Test = Callable[[Event], bool]
 
 
 class DemoError(Exception):
@@ -69,18 +71,18 @@ class Journal:
         with self._changed:
             return len(self.events)
 
-    def wait(self, what: str, fits: Callable[[Event], bool], since: int, within_s: float = 20.0) -> Event:
-        """Return the first event from place `since` on that fits. Raises DemoError after `within_s` seconds."""
+    def wait(self, what: str, fits: Test, since: int, within_s: float = 20.0) -> Event:
+        """Return the first event from place `since` on that fits. Raises DemoError after `within_s`."""
         found = self._wait(fits, since, time.monotonic() + within_s)
         if found is None:
             raise DemoError(f"waited {within_s:.0f} s for {what} in vain")
         return found
 
-    def stays_away(self, fits: Callable[[Event], bool], since: int, until: float) -> bool:
+    def stays_away(self, fits: Test, since: int, until: float) -> bool:
         """Wait until monotonic time `until`, or less: False as soon as an event fits."""
         return self._wait(fits, since, until) is None
 
-    def _wait(self, fits: Callable[[Event], bool], since: int, deadline: float) -> Event | None:
+    def _wait(self, fits: Test, since: int, deadline: float) -> Event | None:
         with self._changed:
             while True:
                 for event in self.events[since:]:
@@ -93,12 +95,12 @@ class Journal:
                 self._changed.wait(left)
 
 
-def is_state(*states: str) -> Callable[[Event], bool]:
+def is_state(*states: str) -> Test:
     """Return a test for the daemon coming into one of `states`."""
     return lambda event: event["event"] == "state" and event["state"] in states
 
 
-def is_kind(kind: str, **facts: Any) -> Callable[[Event], bool]:
+def is_kind(kind: str, **facts: Any) -> Test:
     """Return a test for an event of `kind` with all these facts."""
     return lambda event: event["event"] == kind and all(event.get(key) == facts[key] for key in facts)
 

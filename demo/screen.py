@@ -94,7 +94,9 @@ class LiveScreen:
         bar = Table.grid(padding=(0, 1))
         steps = ProgressBar(total=self._steps, completed=min(self._done, self._steps), width=30)
         bar.add_row(steps, f"{min(self._done, self._steps)}/{self._steps}", Text(self._now, style="bold"))
-        return Group(head, Text(), *self._talk, Text(), Text(_latency_line(self._latencies), style="cyan"), bar)
+        return Group(
+            head, Text(), *self._talk, Text(), Text(_latency_line(self._latencies), style="cyan"), bar
+        )
 
 
 class PlainScreen:
@@ -102,7 +104,7 @@ class PlainScreen:
 
     def __init__(self, write: Any = None) -> None:
         self._began = time.monotonic()
-        self._write = write or (lambda text: print(text, file=sys.stderr, flush=True))
+        self._write = write or _to_stderr
 
     def __enter__(self) -> Self:
         return self
@@ -152,6 +154,11 @@ def line_of(event: Event) -> str:
             return ""
 
 
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(f"{text}\n")  # in one piece: two threads write
+    sys.stderr.flush()
+
+
 def _coloured(event: Event, line: str) -> Text:
     if event["event"] == "transcript":
         return Text(line, style="bright_blue" if event["role"] == "user" else "dark_orange")
@@ -163,5 +170,7 @@ def _coloured(event: Event, line: str) -> Text:
 def _latency_line(latencies: dict[str, float]) -> str:
     if not latencies:
         return "latencies: none yet"
-    shown = (f"{name.removesuffix('_ms').replace('_', ' ')} {value:.0f} ms" for name, value in latencies.items())
-    return f"latencies: {', '.join(shown)}"
+    shown = (
+        f"{name.removesuffix('_ms').replace('_', ' ')} {value:.0f} ms" for name, value in latencies.items()
+    )
+    return "latencies: " + ", ".join(f"{name} {value:.0f} ms" for name, value in words.items())

@@ -54,11 +54,11 @@ class CardStage:
     """The virtual sound card: both recordings are made by the sound daemon, not by Pressel."""
 
     name = "virtual sound card"
-    audio = ""  # the simulated board's own
 
     def __init__(self, card: Card, folder: Path) -> None:
         self._card = card
-        self.env = card.env
+        self.env: Mapping[str, str] | None = card.env
+        self.audio = ""  # the simulated board's own
         self._speaker = card.record(folder / "speaker.wav")
         self._mic = Recorder(_microphone_tap(), card.env, folder / "mic.wav")
 
@@ -100,10 +100,10 @@ class WavStage:
     """A growing WAV for a microphone and a WAV for a speaker, new ones for each run of the daemon."""
 
     name = "WAV files"
-    env = None
+    env: Mapping[str, str] | None = None
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, scratch: Path) -> None:
+        self._folder, self._scratch = folder, scratch
         self._began = time.monotonic()
         self._said: list[Recording] = []
         self._played: list[Recording] = []
@@ -144,7 +144,7 @@ class WavStage:
         return tracks[0], tracks[1]
 
     def _file(self, kind: str) -> Path:
-        return self._folder / f"{kind}-{self._run}.wav"
+        return self._scratch / f"{kind}-{self._run}.wav"
 
 
 def describe(recording: Recording, file: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reads the journal as a story: spans of states, of the held button, of the dead daemon, and who said what."""
+"""Reads the journal as a story: spans of states, presses and the dead daemon, and who said what."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from demo.journal import Event
+
+_LETTERS_PER_S = 15  # words run ahead of the sound; nobody could say how far a killed reply was heard
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class _Reader:
         self.close_state(event["t"])
         self._killed_at = event["t"]
         if self._voiced_at is not None and self._partial:
-            self.story.lines.append(Line(self._voiced_at, "assistant", f"{self._partial.strip()} …"))
+            words = self._partial[: int((event["t"] - self._voiced_at) * _LETTERS_PER_S)].rsplit(" ", 1)[0]
+            self.story.lines.append(Line(self._voiced_at, "assistant", f"{words} …"))
         self._voiced_at, self._partial = None, ""
 
     def on_state(self, event: Event) -> None:

@@ -14,6 +14,8 @@ from demo.sound import load
 from demo.story import tell
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from matplotlib.axes import Axes
 
     from demo.sound import Recording
@@ -23,7 +25,7 @@ SIZE_INCHES = (16.0, 8.0)
 DPI = 120
 _COLUMNS = 2400  # of a waveform
 _INK, _PALE, _PAPER = "#22303c", "#8795a1", "#fbfaf7"
-_MIC, _SPEAKER, _KILL = "#2a6f97", "#b35c1e", "#c1121f"
+_MIC, _SPEAKER, _KILL, _SESSION = "#2a6f97", "#b35c1e", "#c1121f", "#2d6a4f"
 _STATES = {
     "idle": "#e3e2dd",
     "connecting": "#f2cc60",
@@ -34,7 +36,15 @@ _STATES = {
     "speaking": "#e09f5a",
 }
 # Lanes from the bottom to the top of each axis: (low, high) as shares of the figure's height.
-_LANES = {"mic": (0.585, 0.75), "panel": (0.475, 0.555), "speaker": (0.27, 0.445)}
+_LANES = {"mic": (0.585, 0.765), "panel": (0.465, 0.55), "speaker": (0.23, 0.435)}
+_LATENCIES = {
+    "press_to_frame_ms": "press to first frame",
+    "release_to_commit_ms": "release to commit",
+    "commit_to_reply_ms": "commit to reply",
+    "reply_to_sound_ms": "reply to sound",
+}
+_NOTE_ROWS = (1.42, 1.95)
+_NOTE: dict[str, Any] = {"fontsize": 8.5, "ha": "left", "va": "bottom", "annotation_clip": False}
 _LEFT, _RIGHT = 0.085, 0.985
 
 
@@ -43,24 +53,25 @@ def draw(events: list[dict[str, Any]], mic: Recording, speaker: Recording, out: 
     import matplotlib as mpl  # noqa: PLC0415 # slow, and only for the picture
 
     mpl.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415 # after the choice of backend
+    from matplotlib import pyplot as plt  # noqa: PLC0415 # after the choice of backend
 
     story = tell(events)
     begin, end = min(mic.start, speaker.start), max(story.end, mic.end, speaker.end)
     begin, end = _interesting(story, begin, end)
     with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 9, "text.color": _INK}):
-        figure = pyplot.figure(figsize=SIZE_INCHES, dpi=DPI, facecolor=_PAPER)
+        figure = plt.figure(figsize=SIZE_INCHES, dpi=DPI, facecolor=_PAPER)
         lanes = {name: _lane(figure, name, end - begin) for name in _LANES}
         _wave(lanes["mic"], mic, begin, end, _MIC)
         _wave(lanes["speaker"], speaker, begin, end, _SPEAKER)
         _panel(lanes["panel"], story, begin)
         for name, axes in lanes.items():
             _incidents(axes, story, begin, named=name == "mic")
-        _lines(lanes["mic"], story, begin, end, "user", _MIC)
-        _lines(lanes["speaker"], story, begin, end, "assistant", _SPEAKER)
-        _words_around(figure, lanes, story)
+        _lines(lanes["mic"], _of(story, "user"), begin, end, _MIC)
+        _lines(lanes["speaker"], _of(story, "assistant"), begin, end, _SPEAKER)
+        _words_around(figure, story, _medians(events))
+        _legend(figure, story)
         figure.savefig(out, facecolor=_PAPER)
-        pyplot.close(figure)
+        plt.close(figure)
 
 
 def _interesting(story: Story, begin: float, end: float) -> tuple[float, float]:
@@ -78,7 +89,9 @@ def _lane(figure: Any, name: str, seconds: float) -> Axes:
     axes.set_yticks([])
     for side in axes.spines.values():
         side.set_visible(False)
-    axes.tick_params(axis="x", colors=_PALE, length=3, labelbottom=name == "speaker", bottom=name == "speaker")
+    axes.tick_params(
+        axis="x", colors=_PALE, length=3, labelbottom=name == "speaker", bottom=name == "speaker"
+    )
     if name == "speaker":
         axes.xaxis.set_major_locator(_every_five())
         axes.xaxis.set_major_formatter("{x:.0f} s")
@@ -126,46 +139,50 @@ def _span(axes: Axes) -> float:
 
 
 def _incidents(axes: Axes, story: Story, begin: float, *, named: bool) -> None:
-    """Mark kills and interruptions through every lane, and name them above the top one."""
-    above = 1.5
+    """Mark kills, interruptions and sessions through every lane, and name them above the top one."""
     for span in story.dead:
         axes.axvspan(
-            span.start - begin, span.end - begin, facecolor=_KILL, alpha=0.13, hatch="////", edgecolor=_KILL
+            span.start - begin, span.end - begin, facecolor=_KILL, alpha=0.15, hatch="////", edgecolor=_KILL
         )
         axes.axvline(span.start - begin, color=_KILL, linewidth=1.8)
-        if named:
-            gone = f"SIGKILL\nback after {span.end - span.start:.1f} s"
-            axes.annotate(gone, (span.start - begin, above), color=_KILL, weight="bold", **_NOTE)
-    for at, heard_ms in story.interruptions:
+    for at, _ in story.interruptions:
         axes.axvline(at - begin, color=_INK, linewidth=1.1, linestyle=(0, (4, 2)))
-        if named:
-            said = f"interrupted\n{heard_ms / 1000:.1f} s were heard"
-            axes.annotate(said, (at - begin, above), weight="bold", **_NOTE)
+    for at, _ in story.sessions:
+        axes.axvline(at - begin, color=_SESSION, linewidth=1.1, linestyle=":")
+    if named:
+        for at, row, text, colour in _notes(story):
+            axes.annotate(text, (at - begin, _NOTE_ROWS[row]), color=colour, weight="bold", **_NOTE)
+
+
+def _notes(story: Story) -> Iterator[tuple[float, int, str, str]]:
+    """Yield when, row, words and colour. A kill has the upper row: its session follows at once in the lower."""
+    for span in story.dead:
+        yield span.start, 1, f"SIGKILL\nback after {span.end - span.start:.1f} s", _KILL
+    for at, heard_ms in story.interruptions:
+        yield at, 0, f"interrupted\n{heard_ms / 1000:.1f} s were heard", _INK
     for at, rung in story.sessions:
-        axes.axvline(at - begin, color="#2d6a4f", linewidth=1.1, linestyle=":")
-        if named:
-            axes.annotate(f"session\n{rung}", (at - begin, above), color="#2d6a4f", weight="bold", **_NOTE)
+        yield at, 0, f"session\n{rung}", _SESSION
 
 
-_NOTE: dict[str, Any] = {"fontsize": 8.5, "ha": "left", "va": "bottom", "annotation_clip": False}
+def _of(story: Story, role: str) -> list[Line]:
+    return [line for line in story.lines if line.role == role]
 
 
-def _lines(axes: Axes, story: Story, begin: float, end: float, role: str, colour: str) -> None:
-    """Write what this side said: the user above the wave, the device below it, as wide as there is room."""
-    lines = [line for line in story.lines if line.role == role]
+def _lines(axes: Axes, lines: list[Line], begin: float, end: float, colour: str) -> None:
+    """Write what this side said, the user above the wave and the device below it."""
     per_second = 190 / (end - begin)  # characters that fit, at this size and width
-    starts = [line.start for line in lines[1:]] + [end]
-    for line, until in zip(lines, starts, strict=True):
+    ends = [*(line.start for line in lines), end][1:]
+    for line, until in zip(lines, ends, strict=False):
         room = max(12, int((until - line.start) * per_second) - 1)
         _write(axes, line, line.start - begin, room, colour)
 
 
 def _write(axes: Axes, line: Line, at: float, room: int, colour: str) -> None:
     user = line.role == "user"
-    wrapped = textwrap.wrap(f"“{line.text}”", room, max_lines=2 if user else 9, placeholder=" …”")
+    wrapped = textwrap.wrap(f"“{line.text}”", room, max_lines=2 if user else 5, placeholder=" …”")
     axes.annotate(
         "\n".join(wrapped),
-        (at, 1.08 if user else -1.45),
+        (at, 1.08 if user else -1.4),
         color=colour,
         fontsize=8.5,
         style="italic",
@@ -175,21 +192,47 @@ def _write(axes: Axes, line: Line, at: float, room: int, colour: str) -> None:
     )
 
 
-def _words_around(figure: Any, lanes: dict[str, Axes], story: Story) -> None:
+def _words_around(figure: Any, story: Story, medians: str) -> None:
     figure.text(_LEFT, 0.945, "Pressel: press, speak, hear the answer", fontsize=17, weight="bold")
     rungs = ", then ".join(rung for _, rung in story.sessions) or "none"
-    facts = f"{len(story.presses)} presses, {len(story.interruptions)} interrupted replies, {len(story.dead)} kills"
-    figure.text(_LEFT, 0.912, f"{facts}; session: {rungs}", fontsize=10, color=_PALE)
-    for name, title, colour in (
-        ("mic", "microphone", _MIC),
-        ("speaker", "speaker", _SPEAKER),
-    ):
-        low, high = _LANES[name]
-        figure.text(_LEFT - 0.008, (low + high) / 2, title, ha="right", va="center", color=colour, weight="bold")
-    low, high = _LANES["panel"]
-    figure.text(_LEFT - 0.008, low + (high - low) * 0.83, "button", ha="right", va="center", weight="bold")
-    figure.text(_LEFT - 0.008, low + (high - low) * 0.28, "state", ha="right", va="center", weight="bold")
-    lanes["panel"].set_zorder(2)
+    counts = [
+        _count(len(story.presses), "press", "presses"),
+        _count(len(story.interruptions), "interruption", "interruptions"),
+        _count(len(story.dead), "kill", "kills"),
+    ]
+    facts = f"{', '.join(counts)}; session {rungs}{medians}"
+    figure.text(_LEFT, 0.915, facts, fontsize=9.5, color=_PALE)
+    names = [("mic", 0.5, "microphone", _MIC), ("speaker", 0.5, "speaker", _SPEAKER)]
+    names += [("panel", 0.83, "button", _INK), ("panel", 0.28, "state", _INK)]
+    for lane, share, name, colour in names:
+        low, high = _LANES[lane]
+        at = low + (high - low) * share
+        figure.text(_LEFT - 0.008, at, name, ha="right", va="center", color=colour, weight="bold")
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _medians(events: list[dict[str, Any]]) -> str:
+    """Return the medians of the turns' latencies as words."""
+    turns = [event["latencies"] for event in events if event["event"] == "turn"]
+    words = []
+    for key, name in _LATENCIES.items():
+        values = [turn[key] for turn in turns if key in turn]
+        if values:
+            words.append(f"{name} {np.median(values):.0f} ms")
+    return f"; medians: {', '.join(words)}" if words else ""
+
+
+def _legend(figure: Any, story: Story) -> None:
+    """Name the colours of the states that came, in the order of the table."""
+    seen = {span.name for span in story.states}
+    at = _LEFT
+    for name in (name for name in _STATES if name in seen):
+        figure.text(at, 0.045, "\u25a0", color=_STATES[name], fontsize=13, va="center")
+        figure.text(at + 0.012, 0.046, name, fontsize=8.5, color=_PALE, va="center")
+        at += 0.026 + 0.0058 * len(name)
 
 
 def draw_folder(folder: Path) -> Path:

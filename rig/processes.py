@@ -127,7 +127,7 @@ class Companion(Process):
             'tokens_file = "tokens.json"\nstate_dir = "companion-state"\nmints_per_minute = 600\n\n'
             f'[endpoints.default]\nprovider = "local"\n\n[providers.local]\n{providers}\n'
         )
-        command = [sys.executable, "-m", "companion.cli", "serve", "--config", str(self.config)]
+        command = [sys.executable, "-m", "companion", "serve", "--config", str(self.config)]
         super().__init__("the companion", command, folder / "companion.log")
 
     def start(self) -> None:
@@ -147,7 +147,7 @@ class Companion(Process):
         return False
 
     def _enrol(self, name: str) -> None:
-        command = [sys.executable, "-m", "companion.cli", "token", "new", name, "--config", str(self.config)]
+        command = [sys.executable, "-m", "companion", "token", "new", name, "--config", str(self.config)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         token = re.search(r"pressel_[\w-]+", done.stdout)
         if done.returncode or not token:
@@ -205,7 +205,8 @@ def wav_audio(microphone: Path, speaker: Path, rate_hz: int = 48_000) -> str:
     """Return the TOML for a device that has WAV files (mono, 16 bits) for a sound card."""
     return (
         f'[audio]\ndriver = "wav"\n'
-        f'[audio.input]\ndevice = "{microphone}"\nformat = "s16"\nrate_hz = {rate_hz}\nchannels = 1\nchannel = 0\n'
+        f'[audio.input]\ndevice = "{microphone}"\nformat = "s16"\n'
+        f"rate_hz = {rate_hz}\nchannels = 1\nchannel = 0\n"
         f'[audio.output]\ndevice = "{speaker}"\nrate_hz = {rate_hz}\n'
     )
 

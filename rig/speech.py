@@ -41,7 +41,7 @@ def hear(pcm: Samples, rate: int) -> str:
 
 
 def _trimmed(pcm: Samples) -> Samples:
-    """Cut the silence off both ends, and fill what is left inside: the recogniser stumbles over exact zeros."""
+    """Cut the silence off both ends and fill the rest: the recogniser stumbles over exact zeros."""
     loud = np.flatnonzero(np.abs(pcm.astype(np.int32)) > _LOUD)
     if not len(loud):
         return pcm[:0]

@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from demo.sound import RATE, Recording
+from demo.sound import RATE, Recording, at_card_rate, merged
 from rig.speech import SPOKEN_HZ, say
-
-from demo.sound import at_card_rate, merged
 
 STORY = "Once upon a time a lighthouse keeper found a bottle with a letter in it …"
 
@@ -19,7 +17,11 @@ def events(rung: str = "live", *, cut: bool = True) -> list[dict[str, Any]]:
     rows: list[tuple[float, str, dict[str, Any]]] = [
         (10.0, "start", {}),
         *_turn(11.0, "my name is peter", "Nice to meet you, Peter."),
-        (11.3, "session", {"rung": "fresh", "session_id": "sess_1", "provider": "local", "endpoint": "default"}),
+        (
+            11.3,
+            "session",
+            {"rung": "fresh", "session_id": "sess_1", "provider": "local", "endpoint": "default"},
+        ),
         *_turn(17.0, "tell me a story", STORY, long=True),
         (23.5, "press", {}),
         (23.6, "state", {"state": "listening", "from": "speaking"}),
@@ -33,10 +35,14 @@ def events(rung: str = "live", *, cut: bool = True) -> list[dict[str, Any]]:
     ]
     if cut:
         rows.append((23.55, "interrupted", {"heard_ms": 3100}))
-    return [{"event": kind, "t": t, "at": t, **facts} for t, kind, facts in sorted(rows, key=lambda row: row[0])]
+    return [
+        {"event": kind, "t": t, "at": t, **facts} for t, kind, facts in sorted(rows, key=lambda row: row[0])
+    ]
 
 
-def _turn(at: float, said: str, answer: str, *, long: bool = False) -> list[tuple[float, str, dict[str, Any]]]:
+def _turn(
+    at: float, said: str, answer: str, *, long: bool = False
+) -> list[tuple[float, str, dict[str, Any]]]:
     rows: list[tuple[float, str, dict[str, Any]]] = [
         (at, "press", {}),
         (at + 0.01, "state", {"state": "listening", "from": "ready"}),
