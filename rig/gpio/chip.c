@@ -8,6 +8,7 @@
  *                        slip LINE LEVEL    the same, but the edge is lost
  *                        pause MICROSECONDS before the next order
  *   FAKE_GPIO_LOG      a file to append "SECONDS LINE LEVEL" to for every output (CLOCK_MONOTONIC)
+ *   FAKE_GPIO_HELD     lines that are held low from the beginning, as "4,17"
  *   FAKE_GPIO_BUSY     lines that somebody else holds, as "4,17"
  */
 #define _GNU_SOURCE
@@ -53,6 +54,20 @@ static __u64 now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+/* Is the line in the environment's list? */
+static int named(const char *variable, unsigned offset) {
+    const char *at = getenv(variable);
+    char *end;
+    for (; at && *at; at = *end ? end + 1 : end) {
+        unsigned long number = strtoul(at, &end, 10);
+        if (end == at)
+            return 0;
+        if (number == offset)
+            return 1;
+    }
+    return 0;
 }
 
 static int level(const struct line *line) {
@@ -123,7 +138,7 @@ static void *listen_to_orders(void *path) {
 
 __attribute__((constructor)) static void begin(void) {
     for (int i = 0; i < LINES; i++)
-        lines[i].driven = FLOATING;
+        lines[i].driven = named("FAKE_GPIO_HELD", i) ? 0 : FLOATING;
 }
 
 static int open_chip(void) {
@@ -154,16 +169,6 @@ static int fail(int code) {
     return -1;
 }
 
-static int taken_elsewhere(unsigned offset) {
-    const char *at = getenv("FAKE_GPIO_BUSY");
-    for (char *end; at && *at; at = *end ? end + 1 : end)
-        if (strtoul(at, &end, 10) == offset && end != at)
-            return 1;
-        else if (end == at)
-            return 0;
-    return 0;
-}
-
 static int chip_info(struct gpiochip_info *info) {
     *info = (struct gpiochip_info){.name = "gpiochip0", .label = "pinctrl-bcm2711", .lines = LINES};
     return 0;
@@ -176,7 +181,7 @@ static int line_info(struct gpio_v2_line_info *info) {
     struct line *line = &lines[offset];
     *info = (struct gpio_v2_line_info){.offset = offset, .flags = GPIO_V2_LINE_FLAG_INPUT};
     snprintf(info->name, sizeof info->name, "GPIO%u", offset);
-    if (line->request || taken_elsewhere(offset)) {
+    if (line->request || named("FAKE_GPIO_BUSY", offset)) {
         info->flags = line->flags | GPIO_V2_LINE_FLAG_USED;
         strcpy(info->consumer, line->request ? "lg" : "another");
     }
@@ -198,7 +203,7 @@ static int claim(struct gpio_v2_line_request *wish) {
     for (unsigned i = 0; i < wish->num_lines; i++)
         if (wish->offsets[i] >= LINES)
             return fail(EINVAL);
-        else if (lines[wish->offsets[i]].request || taken_elsewhere(wish->offsets[i]))
+        else if (lines[wish->offsets[i]].request || named("FAKE_GPIO_BUSY", wish->offsets[i]))
             return fail(EBUSY);
     while (request < requests + REQUESTS && request->count)
         request++;

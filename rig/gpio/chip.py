@@ -24,10 +24,11 @@ def missing() -> str | None:
 class FakeChip:
     """28 lines for one process at a time, which is started with `env` added to its environment.
 
-    Lines float until they are driven, so a pull-up reads 1. `busy` lines belong to somebody else.
+    Lines float until they are driven, so a pull-up reads 1; `held` ones are low from the start. `busy` lines
+    belong to somebody else.
     """
 
-    def __init__(self, folder: Path, busy: tuple[int, ...] = ()) -> None:
+    def __init__(self, folder: Path, *, held: tuple[int, ...] = (), busy: tuple[int, ...] = ()) -> None:
         library, control, self._log = folder / "chip.so", folder / "control", folder / "outputs"
         subprocess.run(
             ["cc", "-O1", "-Wall", "-shared", "-fPIC", "-o", library, _SOURCE, "-ldl", "-lpthread"],
@@ -39,6 +40,7 @@ class FakeChip:
             "LD_PRELOAD": str(library),
             "FAKE_GPIO_CONTROL": str(control),
             "FAKE_GPIO_LOG": str(self._log),
+            "FAKE_GPIO_HELD": ",".join(map(str, held)),
             "FAKE_GPIO_BUSY": ",".join(map(str, busy)),
             "RPI_LGPIO_REVISION": "c03115",  # a Pi 4
             "RPI_LGPIO_CHIP": "0",

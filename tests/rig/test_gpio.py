@@ -50,20 +50,20 @@ def finish(child: subprocess.Popen[str]) -> None:
 
 
 def test_a_pulled_up_line_reads_high_until_it_is_driven(tmp_path: Path) -> None:
-    with chip.FakeChip(tmp_path) as fake:
+    with chip.FakeChip(tmp_path, held=(22,)) as fake:
         fake.press(23)
         child = run(
             fake,
             """
-GPIO.setup([17, 23], GPIO.IN, pull_up_down=GPIO.PUD_UP)
+GPIO.setup([17, 22, 23], GPIO.IN, pull_up_down=GPIO.PUD_UP)
 GPIO.setup(27, GPIO.IN, pull_up_down=GPIO.PUD_DOWN)
 deadline = time.monotonic() + 10
 while GPIO.input(23) and time.monotonic() < deadline: pass
-tell(floating_up=GPIO.input(17), floating_down=GPIO.input(27), driven=GPIO.input(23))
+tell(floating_up=GPIO.input(17), floating_down=GPIO.input(27), driven=GPIO.input(23), held=GPIO.input(22))
 GPIO.cleanup()
 """,
         )
-        assert hear(child) == {"floating_up": 1, "floating_down": 0, "driven": 0}
+        assert hear(child) == {"floating_up": 1, "floating_down": 0, "driven": 0, "held": 0}
         finish(child)
 
 
