@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from companion.errors import ConfigError, RequestError
+from companion.files import private_folder
 from companion.limits import Bucket
 from companion.providers import MintRequest, Provider
 from companion.strict import fault, nearest
@@ -43,6 +44,8 @@ class Desk:
         self.providers = providers
         self._config = config
         self._tokens = Tokens(Path(config.tokens_file))
+        if not self._tokens.names():
+            log.warning("no device is enrolled yet: pressel-companion token new NAME --config FILE")
         self._buckets: dict[str, Bucket] = {}
 
     async def mint(self, request: Request) -> Response:
@@ -136,6 +139,10 @@ def _local(config: Config, providers: dict[str, Provider]) -> Engine | None:
         raise ConfigError(text) from error
     for name, endpoint in mine.items():
         check_endpoint(name, endpoint)
+    try:
+        private_folder(Path(config.state_dir))
+    except OSError as error:
+        raise ConfigError(f"state_dir {config.state_dir} cannot be made: {error.strerror}") from error
     engine = Engine(config.providers.local, Path(config.state_dir))
     providers["local"] = Local(engine)
     return engine

@@ -56,7 +56,8 @@ def url_of(bound: socket.socket) -> str:
 
 def server(config: Config, ready: Callable[[], None]) -> Announcing:
     """Return a server; its log never holds an address with its query, where a secret could be."""
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    for noisy in ("uvicorn.error", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     settings = uvicorn.Config(
         build(config),
         access_log=False,

@@ -13,10 +13,10 @@ Resume = Literal["live", "seeded", "fresh"]
 class SessionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /v1/sessions. `turns`: how many remembered turns the device could seed a new session with."""
 
-    endpoint: str = "default"
+    endpoint: Annotated[str, Meta(pattern=r"^[\w.-]{1,64}$")] = "default"
     mode: Literal["push_to_talk", "open_mic"] = "push_to_talk"
     turn_end: Literal["client", "server"] = "client"
-    resume_session: str | None = None
+    resume_session: Annotated[str, Meta(max_length=256)] | None = None
     turns: Annotated[int, Meta(ge=0)] = 0
 
     @property

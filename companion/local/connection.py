@@ -12,6 +12,7 @@ import msgspec
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from companion.limits import Bucket
+from companion.local.audio import EAR_BYTES_PER_MS
 from companion.local.events import WireError
 from companion.local.items import Conversation, new_id
 from companion.local.memory import Remembered
@@ -32,6 +33,8 @@ _FEW, _MANY = (
     16,
     4000,
 )  # events that wait to be sent: a reply pauses above the first, the client is dropped above the last
+_PIECE_BYTES = 1000 * EAR_BYTES_PER_MS
+_BEHIND = 3000  # pieces that wait to be heard: above it no more is read from the socket
 _FLUSH_S = 1.0
 
 
@@ -48,6 +51,8 @@ class Connection:
         self._room = asyncio.Event()
         self._room.set()
         self._ear: asyncio.Queue[bytes | str | None] = asyncio.Queue()
+        self._keeps_up = asyncio.Event()
+        self._keeps_up.set()
         self._heard = asyncio.Event()
         self._dirty = asyncio.Event()
         self._ending = asyncio.Event()
@@ -104,8 +109,10 @@ class Connection:
             self._ending.set()
 
     def hear(self, pcm: bytes) -> None:
-        if pcm:
-            self._ear.put_nowait(pcm)
+        for at in range(0, len(pcm), _PIECE_BYTES):
+            self._ear.put_nowait(pcm[at : at + _PIECE_BYTES])
+        if self._ear.qsize() > _BEHIND:
+            self._keeps_up.clear()
 
     def hear_end(self, item_id: str) -> None:
         self._ear.put_nowait(item_id)
@@ -130,6 +137,7 @@ class Connection:
 
     async def _read_all(self) -> None:
         while True:
+            await self._keeps_up.wait()
             try:
                 message = await self._socket.receive()
             except (WebSocketDisconnect, RuntimeError):
@@ -156,6 +164,8 @@ class Connection:
         decoder = await self._engine.take_decoder()
         try:
             while (order := await self._ear.get()) is not None and not self._ending.is_set():
+                if self._ear.qsize() <= _BEHIND:
+                    self._keeps_up.set()
                 if isinstance(order, bytes):
                     await self._engine.work(decoder.feed, order)
                 elif order:

@@ -57,7 +57,7 @@ class Content(Wire, frozen=True):
     """A part of a message."""
 
     type: Literal["input_text", "output_text", "input_audio", "output_audio", "input_image"]
-    text: str | None = None
+    text: Annotated[str, Meta(max_length=32_768)] | None = None
     audio: str | None = None
     transcript: str | None = None
 
@@ -148,12 +148,19 @@ def decode(text: str) -> ClientEvent:
         return _decoder.decode(text)
     except msgspec.ValidationError as error:
         found = _refusal(error)
-        raw = msgspec.json.decode(text)
-        if isinstance(raw, dict) and isinstance(raw.get("event_id"), str):
-            found.event_id = raw["event_id"]
+        found.event_id = _event_id(text)
         raise found from None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         raise WireError("invalid_event", "The event is not valid JSON.") from None
+
+
+def _event_id(text: str) -> str | None:
+    try:
+        raw = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    event_id = raw.get("event_id") if isinstance(raw, dict) else None
+    return event_id if isinstance(event_id, str) else None
 
 
 def _refusal(error: msgspec.ValidationError) -> WireError:

@@ -221,6 +221,8 @@ class Session:
         self._emit("conversation.item.added", previous_item_id=before, item=item.json())
         self._emit("conversation.item.done", previous_item_id=before, item=item.json())
         self.untranscribed[item.id] = buffered_ms
+        if self._finder and not self._finder.speaking:
+            self._hands.hear(self._finder.waiting())
         self._hands.hear_end(item.id)
         self._buffered_bytes = 0
         self._turn_id = None

@@ -76,6 +76,10 @@ class TurnFinder:
         self._held = data[whole:]
         return edges, b"".join(turn)
 
+    def waiting(self) -> bytes:
+        """Return the newest audio that belongs to no turn yet, for a client that commits by itself."""
+        return b"".join(self._before)
+
     def reset(self) -> None:
         """Forget a turn that has begun."""
         self.speaking = False

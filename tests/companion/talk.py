@@ -63,7 +63,9 @@ def recognised(pcm: bytes) -> str:
 
 def config_file(folder: Path, text: str = _LOCAL, head: str = "") -> Path:
     path = folder / "companion.toml"
-    path.write_text(f'listen = "127.0.0.1:0"\ntokens_file = "tokens.json"\nstate_dir = "state"\n{head}\n{text}')
+    path.write_text(
+        f'listen = "127.0.0.1:0"\ntokens_file = "tokens.json"\nstate_dir = "state"\n{head}\n{text}'
+    )
     return path
 
 
@@ -151,7 +153,9 @@ class Client:
         start = len(self.seen)
         done = self.until("response.done")
         mine = self.seen[start:]
-        sound = b"".join(base64.b64decode(e["delta"]) for e in mine if e["type"] == "response.output_audio.delta")
+        sound = b"".join(
+            base64.b64decode(e["delta"]) for e in mine if e["type"] == "response.output_audio.delta"
+        )
         words = "".join(e["delta"] for e in mine if e["type"] == "response.output_audio_transcript.delta")
         return words, sound, done
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"\b(?:my name is|my name's|i am called|i'm called|call me) (?P<name>[a-z][a-z' -]*)")
 _MINE = re.compile(r"\bmy (?P<what>[a-z' ]+?) (?P<verb>is|are) (?P<value>.+)")
-_NOTE = re.compile(r"\bremember (?:that )?(?P<note>(?!what\b).+)")
+_NOTE = re.compile(r"(?<!do you )\bremember (?:that )?(?P<note>(?!what\b).+)")
 _FORGET = re.compile(r"\bforget (?:everything|it all|all)\b")
 _QUESTION = re.compile(r"\b(?:what|what's|whats|who|where|when|which|how|do you know|can you tell)\b")
 _NO_NAME = {
@@ -44,12 +44,43 @@ _TURNED = {
 }
 
 
-class Facts(NamedTuple):
-    """`mine`: what is the user's, such as "favorite color" -> ("is", "blue"); `notes`: what to remember."""
+class Name(NamedTuple):
+    """What the user is called."""
 
-    name: str | None
-    mine: dict[str, tuple[str, str]]
-    notes: list[str]
+    name: str
+
+
+class Mine(NamedTuple):
+    """What is the user's: "my favorite color" "is" "blue"."""
+
+    what: str
+    verb: str
+    value: str
+
+    def said(self) -> str:
+        """Return the fact as the other side says it."""
+        return f"your {self.what} {self.verb} {turned(self.value)}"
+
+
+class Note(NamedTuple):
+    """What the user asked to remember."""
+
+    text: str
+
+    def said(self) -> str:
+        """Return the note as the other side says it."""
+        return turned(self.text)
+
+
+Fact = Name | Mine | Note
+
+
+class Facts(NamedTuple):
+    """All that was told, newest last."""
+
+    name: str | None = None
+    mine: tuple[Mine, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def spelled(text: str) -> str:
@@ -58,18 +89,18 @@ def spelled(text: str) -> str:
     return " ".join(_SPELLED.get(word, word) for word in words)
 
 
-def told(text: str) -> tuple[str, str] | None:
-    """Return the kind and the text of the fact that a sentence tells, or None: ("name", "Peter")."""
+def told(text: str) -> Fact | None:
+    """Return the fact that a sentence tells, or None."""
     words = spelled(text)
     note = _NOTE.search(words)
     if note:
-        return "note", note["note"]
+        return Note(note["note"])
     named = name_in(words)
     if named:
-        return "name", named
+        return Name(named)
     mine = _MINE.search(words)
     if mine and mine["what"] != "name" and not _QUESTION.search(words[: mine.start()]):
-        return "mine", f"{mine['what']}|{mine['verb']}|{mine['value']}"
+        return Mine(mine["what"], mine["verb"], mine["value"])
     return None
 
 
@@ -86,13 +117,10 @@ def name_in(words: str) -> str | None:
 
 def gather(turns: Sequence[Turn]) -> Facts:
     """Return all that was told since the user last said "forget everything"."""
-    facts = Facts(None, {}, [])
+    facts = Facts()
     for turn in turns:
-        if turn.role != "user":
-            continue
-        if _FORGET.search(spelled(turn.text)):
-            facts = Facts(None, {}, [])
-        facts = _with(facts, told(turn.text))
+        if turn.role == "user":
+            facts = _with(Facts() if forgets(turn.text) else facts, told(turn.text))
     return facts
 
 
@@ -106,13 +134,13 @@ def turned(text: str) -> str:
     return " ".join(_TURNED.get(word, word) for word in text.split())
 
 
-def _with(facts: Facts, found: tuple[str, str] | None) -> Facts:
-    match found:
-        case ("name", name):
+def _with(facts: Facts, fact: Fact | None) -> Facts:
+    match fact:
+        case Name(name):
             return facts._replace(name=name)
-        case ("note", note):
-            return facts._replace(notes=[*facts.notes, note])
-        case ("mine", packed):
-            what, verb, value = packed.split("|")
-            return facts._replace(mine={**facts.mine, what: (verb, value)})
+        case Note():
+            return facts._replace(notes=(*facts.notes, fact))
+        case Mine():
+            others = tuple(known for known in facts.mine if known.what != fact.what)
+            return facts._replace(mine=(*others, fact))
     return facts

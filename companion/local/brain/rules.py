@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from companion.local.brain import arithmetic
-from companion.local.brain.facts import Facts, forgets, gather, spelled, told, turned
+from companion.local.brain.facts import Mine, Name, Note, forgets, gather, spelled, told
 from companion.local.brain.story import STORY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
+    from companion.local.brain.facts import Fact, Facts
     from companion.local.items import Turn
 
 HELP = (
@@ -35,7 +36,7 @@ _RECALL = _has(
 )
 _WHO = _has(r"who am i|do you know me")
 _TIME = _has(r"time|clock")
-_DATE = _has(r"date|day|today|month|year")
+_DATE = _has(r"date|today|(?:what|which|tell).*(?:day|month|year)|day to day")
 _HELP = _has(r"help|can you do|do for me|who are you|what are you")
 _HELLO = _has(r"hello|hi|hey|good morning|good evening")
 _THANKS = _has(r"thank you|thanks")
@@ -66,8 +67,9 @@ def answer(turns: Sequence[Turn], now: datetime) -> tuple[str, ...]:
     return (
         _remembers(text, words, turns)
         or _sums(words)
-        or _speaks(words, turns)
+        or _tells(words, turns)
         or _clocks(words, now)
+        or _repeats(words, turns)
         or _manners(words, gather(turns).name)
         or ("I did not understand.", f"I heard: {text}.", "Say help, and I tell what I can do.")
     )
@@ -79,15 +81,12 @@ def _remembers(text: str, words: str, turns: Sequence[Turn]) -> tuple[str, ...]:
     return _takes(told(text)) or _recalls(words, gather(turns))
 
 
-def _takes(fact: tuple[str, str] | None) -> tuple[str, ...]:
+def _takes(fact: Fact | None) -> tuple[str, ...]:
     match fact:
-        case ("name", name):
+        case Name(name):
             return (f"Nice to meet you, {name}.",)
-        case ("note", note):
-            return (f"I will remember that {turned(note)}.",)
-        case ("mine", packed):
-            what, verb, value = packed.split("|")
-            return (f"I will remember that your {what} {verb} {turned(value)}.",)
+        case Mine() | Note():
+            return (f"I will remember that {fact.said()}.",)
     return ()
 
 
@@ -101,17 +100,21 @@ def _recalls(words: str, facts: Facts) -> tuple[str, ...]:
 
 def _owned(words: str, facts: Facts) -> tuple[str, ...]:
     asked = re.search(r"\bmy (?P<what>[a-z' ]+)$", words)
-    for what, (verb, value) in facts.mine.items():
-        if f"my {what}" in words:
-            return (f"Your {what} {verb} {turned(value)}.",)
+    for fact in reversed(facts.mine):
+        if f"my {fact.what}" in words:
+            return (_sentence(fact.said()),)
     return (f"You have not told me your {asked['what']}.",) if asked else ()
 
 
 def _all(facts: Facts) -> tuple[str, ...]:
     said = [f"Your name is {facts.name}."] if facts.name else []
-    said += [f"Your {what} {verb} {turned(value)}." for what, (verb, value) in facts.mine.items()]
-    said += [f"You asked me to remember that {turned(note)}." for note in facts.notes]
+    said += [_sentence(fact.said()) for fact in facts.mine]
+    said += [f"You asked me to remember that {note.said()}." for note in facts.notes]
     return tuple(said) or ("You have not told me anything to remember.",)
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def _sums(words: str) -> tuple[str, ...]:
@@ -119,22 +122,29 @@ def _sums(words: str) -> tuple[str, ...]:
     return (found,) if found else ()
 
 
-def _speaks(words: str, turns: Sequence[Turn]) -> tuple[str, ...]:
-    if _STORY(words):
-        return STORY
-    last = next((turn.text for turn in reversed(turns) if turn.role == "assistant"), "")
+def _tells(words: str, turns: Sequence[Turn]) -> tuple[str, ...]:
     if _ON(words):
-        return _rest_of_story(last) or ("I had nothing more to say.",)
-    if _AGAIN(words):
-        return (last,) if last else ("I have not said anything yet.",)
-    return ()
+        return _rest_of_story(_last_reply(turns)) or ("I had nothing more to say.",)
+    return STORY if _STORY(words) else ()
+
+
+def _repeats(words: str, turns: Sequence[Turn]) -> tuple[str, ...]:
+    if not _AGAIN(words):
+        return ()
+    last = _last_reply(turns)
+    return (last,) if last else ("I have not said anything yet.",)
+
+
+def _last_reply(turns: Sequence[Turn]) -> str:
+    return next((turn.text for turn in reversed(turns) if turn.role == "assistant"), "")
 
 
 def _rest_of_story(heard: str) -> tuple[str, ...]:
     """Return the story from the sentence in which it was interrupted."""
     for place, sentence in enumerate(STORY):
         if sentence not in heard:
-            return STORY[place:] if heard and heard.split(maxsplit=1)[0] in " ".join(STORY) else ()
+            begun = STORY[place - 1] in heard if place else bool(heard) and STORY[0].startswith(heard)
+            return STORY[place:] if begun else ()
     return ()
 
 
