@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "Peter"
 _STEPS = 7
+_FILES = ("mic.wav", "speaker.wav", "events.jsonl", "timeline.png")
 _STORY_S = 3.0  # of the story are heard before the interruption
 _KILL_AFTER_S = 2.5  # of the next reply are heard before the kill
 _REPLY_S = 30.0
@@ -37,6 +38,8 @@ def main(*, out: Path, wav: bool, mic: bool, as_json: bool) -> int:
     out = out.resolve()
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for name in _FILES:  # an older run's must not pass for this one's
+            (out / name).unlink(missing_ok=True)
         if mic:
             from demo.person import converse  # noqa: PLC0415 # only with a person at the keyboard
 

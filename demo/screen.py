@@ -128,7 +128,7 @@ class PlainScreen:
 
 
 def make_screen(steps: int) -> Screen:
-    """Return the live view on a terminal, plain lines elsewhere. Both use stderr: stdout is for the result."""
+    """Return the live view on a terminal, plain lines elsewhere; on stderr, as stdout is for the result."""
     return LiveScreen(steps) if sys.stderr.isatty() else PlainScreen()
 
 
@@ -170,7 +170,5 @@ def _coloured(event: Event, line: str) -> Text:
 def _latency_line(latencies: dict[str, float]) -> str:
     if not latencies:
         return "latencies: none yet"
-    shown = (
-        f"{name.removesuffix('_ms').replace('_', ' ')} {value:.0f} ms" for name, value in latencies.items()
-    )
+    words = {name.removesuffix("_ms").replace("_", " "): value for name, value in latencies.items()}
     return "latencies: " + ", ".join(f"{name} {value:.0f} ms" for name, value in words.items())

@@ -155,7 +155,7 @@ def _incidents(axes: Axes, story: Story, begin: float, *, named: bool) -> None:
 
 
 def _notes(story: Story) -> Iterator[tuple[float, int, str, str]]:
-    """Yield when, row, words and colour. A kill has the upper row: its session follows at once in the lower."""
+    """Yield when, row, words and colour. A kill has the upper row: its session follows at once below."""
     for span in story.dead:
         yield span.start, 1, f"SIGKILL\nback after {span.end - span.start:.1f} s", _KILL
     for at, heard_ms in story.interruptions:
