@@ -39,7 +39,7 @@ class Stage:
         self._listen = listen
 
     def ask(self, text: str) -> tuple[str, str]:
-        """Hold the button while saying `text`; returns what the device understood and what was heard of it."""
+        """Hold the button while saying `text`; returns what was understood and what was heard in answer."""
         words = say(text)
         start = len(self._listen())
         with self.device.watch(30) as events:
