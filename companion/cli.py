@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,8 +87,15 @@ def _serve(arguments: argparse.Namespace) -> int:
     bound = listen(host, port)
     url = url_of(bound)
     line = json.dumps({"url": url}) if arguments.json else f"pressel-companion listens on {url}"
+    for asked_to_end in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(asked_to_end, _leave)
     server(config, lambda: print(line, flush=True)).run(sockets=[bound])
     return 0
+
+
+def _leave(_number: int, _frame: object) -> None:
+    """End with 0: uvicorn raises the signal again once all sessions are closed."""
+    raise SystemExit(0)
 
 
 def _token_new(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -12,6 +12,7 @@ from msgspec import Meta
 from companion.errors import ConfigError
 from companion.strict import fault, names_at, nearest
 
+T = TypeVar("T")
 ProviderName = Literal["local", "openai"]
 
 
@@ -99,10 +100,10 @@ def load(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     try:
-        config = msgspec.convert(data, Config)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(error)}") from error
-    try:
+        endpoints = data.get("endpoints")
+        for name, value in endpoints.items() if isinstance(endpoints, dict) else ():
+            _typed(value, Endpoint, f"endpoints.{name}")  # one by one, so that a fault has a name
+        config = _typed(data, Config, "")
         _check(config)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
@@ -117,14 +118,18 @@ def host_and_port(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _explain(error: msgspec.ValidationError) -> str:
-    found = fault(error)
+def _typed(value: Any, kind: type[T], at: str) -> T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        found = fault(error)
     parent, _, name = found.path.rpartition(".")
+    key = f"{at}.{found.path}".strip(".")
     if found.kind == "unknown":
-        return f'unknown key "{found.path}".{nearest(name, names_at(Config, parent))}'
+        raise ConfigError(f'unknown key "{key}".{nearest(name, names_at(kind, parent))}')
     if found.kind == "missing":
-        return f'the key "{found.path}" is missing'
-    return f'"{found.path}": {found.text}'
+        raise ConfigError(f'the key "{key}" is missing')
+    raise ConfigError(f'"{key}": {found.text}')
 
 
 def _check(config: Config) -> None:

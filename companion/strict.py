@@ -47,7 +47,7 @@ def nearest(name: str, known: list[str]) -> str:
 def names_at(kind: Any, path: str) -> list[str]:
     """Return the field names of the struct at the dotted `path` under the type `kind`."""
     info: Any = msgspec.inspect.type_info(kind)
-    for step in filter(None, path.replace("[...]", ".*").split(".")):
+    for step in filter(None, path.split(".")):
         info = _step(_plain(info), step)
         if info is None:
             return []

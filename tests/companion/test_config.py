@@ -1,0 +1,101 @@
+"""The configuration file: what it holds, and that each fault is named with its mend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from companion.app import build
+from companion.config import host_and_port, load
+from companion.errors import ConfigError
+from tests.companion.talk import config_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOCAL = '[endpoints.default]\nprovider = "local"\n'
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    config = load(config_file(tmp_path))
+    assert config.tokens_file == str(tmp_path / "tokens.json")
+    assert config.state_dir == str(tmp_path / "state")
+    assert config.providers.local.brain == "rules"
+    assert config.endpoints["default"].session.vad_silence_ms == 500
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            '[endpoints.default]\nprovidr = "local"',
+            'unknown key "endpoints.default.providr". Did you mean "provider"?',
+        ),
+        (f"{LOCAL}[providers.locale]", 'unknown key "providers.locale". Did you mean "local"?'),
+        (f"{LOCAL}[providers.local]\nbrian = 1", 'Did you mean "brain"?'),
+        (f"{LOCAL}[endpoints.default.session]\nvoise = 1", 'Did you mean "voice"?'),
+        ('[endpoints.default]\nprovider = "lokal"', '"endpoints.default.provider": Invalid enum value'),
+        ("[endpoints.default]", 'the key "endpoints.default.provider" is missing'),
+        (f"{LOCAL}[providers.local]\nsession_minutes = 0", '"providers.local.session_minutes"'),
+        (f"{LOCAL}[endpoints.default.session]\nspeed = 3.0", '"endpoints.default.session.speed"'),
+        ("[endpoints]", "no endpoint"),
+        ("endpoints = 1", '"endpoints": Expected `object`'),
+        ("endpoints =", "is not TOML"),
+        (f'{LOCAL}[providers.local]\nbrain = "chat"', "needs chat_url and chat_model"),
+        ('[endpoints.default]\nprovider = "openai"', "set one of key_env and key_file"),
+    ],
+)
+def test_a_fault_is_named(tmp_path: Path, text: str, says: str) -> None:
+    path = config_file(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert says in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read .*gone.toml: No such file"):
+        load(tmp_path / "gone.toml")
+
+
+@pytest.mark.parametrize("text", ["", "8790", "host", "host:", "host:http", "host:99999"])
+def test_an_address_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="HOST:PORT"):
+        host_and_port(text)
+
+
+def test_addresses() -> None:
+    assert host_and_port("127.0.0.1:0") == ("127.0.0.1", 0)
+    assert host_and_port("[::1]:8790") == ("::1", 8790)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f'{LOCAL}[endpoints.default.session]\nvoice = "bob"', "No such voice; there are: heart"),
+        (f'{LOCAL}model = "gpt-realtime"', 'has only "pressel-local"'),
+        (
+            f'{LOCAL}[providers.local]\nbrain="chat"\nchat_url="http://x"\nchat_model="m"\nchat_key_file="no"',
+            "cannot read chat_key_file",
+        ),
+        (
+            '[endpoints.default]\nprovider = "openai"\n[providers.openai]\nkey_file = "no"',
+            "cannot read key_file",
+        ),
+        (
+            '[endpoints.default]\nprovider = "openai"\n[providers.openai]\nkey_env = "NO_KEY"',
+            "variable NO_KEY holds",
+        ),
+    ],
+)
+def test_what_a_provider_cannot_do_is_refused_at_the_start(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build(load(config_file(tmp_path, text)))
+    assert says in str(caught.value)
+
+
+def test_a_state_folder_that_cannot_be_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(ConfigError, match="state_dir"):
+        build(load(config_file(tmp_path)))
