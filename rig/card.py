@@ -77,6 +77,8 @@ class Recorder:
         """Finish the file and return its path; safe to call twice."""
         _end(self._process)
         self._thread.join(5.0)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
         return self.path
 
     def _copy(self) -> None:
