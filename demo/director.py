@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -36,6 +37,7 @@ _REPLY_S = 30.0
 def main(*, out: Path, wav: bool, mic: bool, as_json: bool) -> int:
     """Hold the conversation; returns the exit status. Recordings, events and the picture stay in `out`."""
     out = out.resolve()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end with nothing left running
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name in _FILES:  # an older run's must not pass for this one's

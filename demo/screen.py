@@ -162,7 +162,7 @@ def _to_stderr(text: str) -> None:
 def _coloured(event: Event, line: str) -> Text:
     if event["event"] == "transcript":
         return Text(line, style="bright_blue" if event["role"] == "user" else "dark_orange")
-    if event["event"] in ("kill", "interrupted", "notice"):
+    if event["event"] in ("kill", "interrupted") or event.get("level") in ("warning", "error"):
         return Text(line, style="bold red")
     return Text(line, style="bright_black")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import wave
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -117,13 +116,12 @@ class WavStage:
         self.audio = wav_audio(self._file("mic"), self._file("speaker"), RATE)
 
     def end_run(self) -> None:
-        """Place the run's recording on the clock: its last sample has just been played."""
-        now = time.monotonic()
-        try:
-            part = load(self._file("speaker"), 0.0)
-        except (OSError, EOFError, wave.Error):
-            return  # it ended before it opened its speaker
-        self._played.append(Recording(part.pcm, part.rate, now - len(part.pcm) / part.rate))
+        """Place the run's recording on the clock: its last sample was played when its file was last written."""
+        path = self._file("speaker")
+        if path.exists():  # otherwise it ended before it opened its speaker
+            part = load(path, 0.0)
+            end = path.stat().st_mtime - time.time() + time.monotonic()
+            self._played.append(Recording(part.pcm, part.rate, end - len(part.pcm) / part.rate))
 
     def say(self, pcm: Samples, rate: int) -> Said:
         """Append to the microphone's file: the daemon is at its end and hears it at once."""

@@ -43,5 +43,12 @@ def test_a_file_that_promises_more_than_it_has_is_read_as_far_as_it_goes(tmp_pat
     assert len(load(tmp_path / "a.wav", 0.0).pcm) == 1000
 
 
+def test_a_file_that_has_more_than_it_promises_is_read_to_its_end(tmp_path: Path) -> None:
+    save(tmp_path / "a.wav", ones(0.0, 1.0))
+    with (tmp_path / "a.wav").open("ab") as file:
+        file.write(bytes(2000))
+    assert len(load(tmp_path / "a.wav", 0.0).pcm) == RATE + 1000
+
+
 def test_speech_comes_out_at_the_cards_rate() -> None:
     assert len(at_card_rate(np.zeros(24_000, np.int16), 24_000)) == 48_000
