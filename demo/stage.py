@@ -116,7 +116,7 @@ class WavStage:
         self.audio = wav_audio(self._file("mic"), self._file("speaker"), RATE)
 
     def end_run(self) -> None:
-        """Place the run's recording on the clock: its last sample was played when its file was last written."""
+        """Place the recording on the clock: its last sample was played when its file was last written."""
         path = self._file("speaker")
         if path.exists():  # otherwise it ended before it opened its speaker
             part = load(path, 0.0)
