@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from device.core.conversation import Rules
 from device.core.grant import is_loopback
 from device.dsp.vad import VadSettings
 from device.errors import ConfigError
@@ -165,6 +166,13 @@ def load(owner: Path, board: Path | None = None) -> Loaded:
     return Loaded(config, origins)
 
 
+def make_rules(config: Config) -> Rules:
+    """Return the conversation's rules that this configuration asks for."""
+    talk = msgspec.structs.asdict(config.talk)
+    known = {name: talk[name] for name in talk.keys() & Rules.__dataclass_fields__.keys()}
+    return Rules(**known, half_duplex=not config.hardware_aec, keep_turns=config.state.keep_turns)
+
+
 def read_token(backend: BackendConfig) -> str:
     """Read the device token from its file or from the systemd credential. Raises ConfigError."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
@@ -274,6 +282,3 @@ def flatten(config: msgspec.Struct, prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{field.name}"] = value
     return found
-
-
-__all__ = ["Config", "Loaded", "flatten", "load", "read_token"]

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from device import __version__
+from device.commands import answer
+from device.config import make_rules
 from device.core import actions as a
 from device.core import events as e
-from device.core.conversation import Conversation, Rules
+from device.core.conversation import Conversation
 from device.core.gestures import Gestures
 from device.core.grant import GrantRequest
 from device.core.moves import State
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from device.config import Config
+    from device.core.sessions import Turn
     from device.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -349,26 +352,20 @@ class Daemon:
     def _publish(self, kind: str, **facts: Any) -> None:
         self._parts.control.publish({"event": kind, "t": time.monotonic(), "at": time.time(), **facts})
 
-    # --- the control socket, in its thread
+    # --- what the control socket asks, in its thread
 
     def command(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answer one request of `pressel ctl`."""
-        name = request.get("cmd")
-        if not isinstance(name, str) or name not in _COMMANDS:
-            return {"ok": False, "error": f"unknown command {name!r}; known: {', '.join(sorted(_COMMANDS))}"}
-        answer: dict[str, Any] = getattr(self, _COMMANDS[name])(request)
-        return answer
+        return answer(self, request)
 
-    def _cmd_panel(self, request: dict[str, Any]) -> dict[str, Any]:
-        lines = {"press": [("button", True)], "release": [("button", False)], "wake": [("wake", True)]}
-        lines["tap"] = [*lines["press"], *lines["release"]]
-        for line, active in lines[request["cmd"]]:
-            self.edge(line, active, time.monotonic())
-        return {"ok": True}
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """What was said, oldest first."""
+        return self._conversation.turns
 
-    def _cmd_status(self, _request: dict[str, Any]) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
+        """Return the facts of `pressel ctl status`."""
         return {
-            "ok": True,
             "state": self._conversation.state.value,
             "mode": self._config.talk.mode,
             "muted": self._conversation.muted,
@@ -381,54 +378,21 @@ class Daemon:
             "uptime_s": round(time.monotonic() - self._started, 1),
         }
 
-    def _cmd_transcript(self, _request: dict[str, Any]) -> dict[str, Any]:
-        turns = self._conversation.turns
-        return {"ok": True, "turns": [{"role": turn.role, "text": turn.text} for turn in turns]}
-
-    def _cmd_volume(self, request: dict[str, Any]) -> dict[str, Any]:
-        value = request.get("value")
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 100:
-            return {"ok": False, "error": "volume takes a whole number from 0 to 100"}
-        self._parts.playback.volume = value
-        self._book = msgspec.structs.replace(self._book, volume=value)
+    def set_volume(self, percent: int) -> None:
+        """Set the speaker's volume, 0 to 100, and keep it."""
+        self._parts.playback.volume = percent
+        self._book = msgspec.structs.replace(self._book, volume=percent)
         self._parts.store.save_soon(self._book)
-        return {"ok": True, "volume": value}
-
-    def _cmd_mute(self, request: dict[str, Any]) -> dict[str, Any]:
-        self.post(e.MuteSet(request["cmd"] == "mute"))
-        return {"ok": True}
-
-    def _cmd_forget(self, _request: dict[str, Any]) -> dict[str, Any]:
-        self.post(e.Forgotten())
-        return {"ok": True}
-
-    def _cmd_quit(self, _request: dict[str, Any]) -> dict[str, Any]:
-        self.stop()
-        return {"ok": True}
 
     def _recall(self) -> Conversation:
-        talk = self._config.talk
         self._book, notice = self._parts.store.load()
         if notice:
             log.warning("%s", notice)
         if self._book.volume is not None:
             self._parts.playback.volume = self._book.volume
-        rules = Rules(
-            mode=talk.mode,
-            turn_end=talk.turn_end,
-            half_duplex=not self._config.hardware_aec,
-            preroll_ms=talk.preroll_ms,
-            tail_ms=talk.tail_ms,
-            shortest_press_ms=talk.shortest_press_ms,
-            longest_turn_ms=talk.longest_turn_ms,
-            silence_limit_ms=talk.silence_limit_ms,
-            idle_hangup_ms=talk.idle_hangup_ms,
-            reply_timeout_ms=talk.reply_timeout_ms,
-            connect_patience_ms=talk.connect_patience_ms,
-            renew_margin_ms=talk.renew_margin_ms,
-            keep_turns=self._config.state.keep_turns,
+        return Conversation(
+            make_rules(self._config), Patience(random.random), self._book.sessions.get(self._key)
         )
-        return Conversation(rules, Patience(random.random), self._book.sessions.get(self._key))
 
 
 _EXECUTORS: dict[type[a.Action], str] = {
@@ -451,14 +415,4 @@ _EXECUTORS: dict[type[a.Action], str] = {
     a.Quote: "_quote",
     a.Forget: "_forget",
     a.Tell: "_tell",
-}
-
-_COMMANDS = {
-    **dict.fromkeys(("press", "release", "tap", "wake"), "_cmd_panel"),
-    **dict.fromkeys(("mute", "unmute"), "_cmd_mute"),
-    "status": "_cmd_status",
-    "transcript": "_cmd_transcript",
-    "volume": "_cmd_volume",
-    "forget": "_cmd_forget",
-    "quit": "_cmd_quit",
 }

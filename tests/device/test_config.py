@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from device.config import BackendConfig, Loaded, flatten, load, read_token
+from device.config import BackendConfig, Loaded, flatten, load, make_rules, read_token
 from device.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,6 +74,12 @@ def test_a_board_can_be_a_file(tmp_path: Path) -> None:
     text = OWNER.replace('"simulated"', '"mine.toml"') + '[panel]\ndriver = "simulated"\n'
     assert loaded(tmp_path, text).config.audio.input.device == "m"
     assert loaded(tmp_path, text, tmp_path / "mine.toml").config.audio.output.device == "s"
+
+
+def test_the_talk_settings_become_the_conversation_s_rules(tmp_path: Path) -> None:
+    rules = make_rules(loaded(tmp_path, "hardware_aec = true\n" + OWNER + "[state]\nkeep_turns = 3\n").config)
+    assert (rules.preroll_ms, rules.half_duplex, rules.keep_turns) == (400, False, 3)
+    assert rules.turn_end == "server"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
