@@ -9,17 +9,17 @@ Change = tuple[bool, float]
 class Debounce:
     """Reports the first edge at once, then ignores the contact until the window has passed.
 
-    At the window's end, and again every `recheck_ms` while the contact is active, the owner reads the line
-    and calls `reread`: an edge that was ignored, or lost on the way, is made up for. No contact stays stuck.
+    At the window's end, and from then on every `recheck_ms`, the owner reads the line and calls `reread`: an
+    edge that was ignored, or lost on the way, is made up for. No contact stays stuck.
     """
 
-    def __init__(self, window_ms: float, *, recheck_ms: float = 100, active: bool = False) -> None:
+    def __init__(self, window_ms: float, *, recheck_ms: float = 50, active: bool = False) -> None:
         self._window_s = window_ms / 1000
         self._recheck_s = recheck_ms / 1000
         self._quiet_from = float("-inf")
         self._ignored_at: float | None = None
         self.active = active
-        self.deadline: float | None = None
+        self.deadline = float("-inf")
         """When to call `reread`, in monotonic seconds."""
 
     def edge(self, active: bool, at: float) -> Change | None:
@@ -31,12 +31,12 @@ class Debounce:
 
     def reread(self, active: bool, now: float) -> Change | None:
         """Take the line as it is at `deadline`; a change is dated to the edge that was ignored for it."""
-        if self.deadline is None or now < self.deadline:
+        if now < self.deadline:
             return None
         seen, self._ignored_at = self._ignored_at, None
         if active != self.active:
             return self._open_window(active, now, now if seen is None else seen)
-        self.deadline = now + self._recheck_s if active else None
+        self.deadline = now + self._recheck_s
         return None
 
     def _open_window(self, active: bool, now: float, at: float) -> Change | None:

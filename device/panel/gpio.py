@@ -36,10 +36,12 @@ class _Line:
 class GpioPanel:
     """Button, optional wake line and optional status LED on BCM line numbers.
 
-    Edges are found by the kernel and debounced here, because `bouncetime` means two different things in the
-    two packages (RPi.GPIO reports at once, then is deaf; rpi-lgpio waits until the line has been stable).
-    Where edge detection is refused (classic RPi.GPIO on kernels from 6.6 on) the lines are read every 10 ms.
-    Inputs are pulled away from their active level. Raises PanelError.
+    Changes are debounced here, because `bouncetime` means two different things in the two packages (RPi.GPIO
+    reports at once, then is deaf; rpi-lgpio waits until the line has been stable). `edges` asks for edge
+    detection (True) or for reading the lines every 10 ms (False). Left open it is edge detection with the
+    classic package only: lgpio's wakes up 2000 times a second, which costs more than the readings do, and it
+    may miss its own start signal. Where edge detection is refused (classic package, kernel 6.6 or later) the
+    lines are read too. Inputs are pulled away from their active level. Raises PanelError.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class GpioPanel:
         wake_active_low: bool = True,
         led_active_low: bool = False,
         debounce_ms: float = 20,
+        edges: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         _check_numbers({"button": button, "wake": wake, "led": led})
@@ -60,7 +63,7 @@ class GpioPanel:
         self._claimed: list[int] = []
         self._due = threading.Condition()
         self._on_edge: Callable[[str, bool, float], None] | None = None
-        self._polling = False
+        self._polling = hasattr(self._gpio, "lgpio") if edges is None else not edges
         self._closed = False
         self._thread = threading.Thread(target=self._watch, name="panel", daemon=True)
         self._lines: dict[int, _Line] = {}
@@ -78,7 +81,7 @@ class GpioPanel:
 
     @property
     def mode(self) -> str:
-        """How edges are found: "edges" or "polling"."""
+        """How changes are found: "edges" or "polling"."""
         return "polling" if self._polling else "edges"
 
     def start(self, on_edge: Callable[[str, bool, float], None]) -> None:
@@ -88,10 +91,12 @@ class GpioPanel:
         """
         self._on_edge = on_edge
         for line in self._lines.values():
-            line.contact.deadline = self._clock()  # read once more: it may have moved since it was claimed
             if line.contact.active:
                 log.warning("panel: the %s on GPIO %d is active already: miswired?", line.name, line.number)
-        self._detect_edges()
+        if not self._polling:
+            self._detect_edges()
+        how = f"reading every {POLL_S * 1000:.0f} ms" if self._polling else "edge detection"
+        log.info("panel: GPIO %s by %s", ", ".join(map(str, self._lines)), how)
         self._thread.start()
 
     def show(self, pattern: str) -> None:
@@ -153,9 +158,7 @@ class GpioPanel:
         except Exception as error:  # noqa: BLE001  # RuntimeError or lgpio.error: polling is left
             self._forget_edges()
             self._polling = True
-            log.warning("panel: no edge detection (%s): reading every %.0f ms", error, POLL_S * 1000)
-        else:
-            log.info("panel: edge detection on GPIO %s", ", ".join(map(str, self._lines)))
+            log.warning("panel: no edge detection: %s", error)
 
     def _forget_edges(self) -> None:
         for number in self._lines:
@@ -189,18 +192,16 @@ class GpioPanel:
     def _look(self) -> None:
         for line in self._lines.values():
             now, contact = self._clock(), line.contact
-            if contact.deadline is not None and now >= contact.deadline:
+            if now >= contact.deadline:
                 self._report(line, contact.reread(self._read(line), now))
             elif self._polling and (active := self._read(line)) != contact.active:
                 self._report(line, contact.edge(active, now))
 
-    def _patience(self) -> float | None:
-        """Return the seconds until a line wants to be read; None when only an edge can bring news."""
+    def _patience(self) -> float:
+        """Return the seconds until a line wants to be read."""
         if self._polling:
             return POLL_S
-        deadlines = [line.contact.deadline for line in self._lines.values()]
-        waits = [deadline - self._clock() for deadline in deadlines if deadline is not None]
-        return max(min(waits), 0.0) if waits else None
+        return max(min(line.contact.deadline for line in self._lines.values()) - self._clock(), 0)
 
     def _report(self, line: _Line, change: tuple[bool, float] | None) -> None:
         if change is None or self._on_edge is None:

@@ -150,7 +150,7 @@ def panel(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[GpioRig | 
         yield rig
         rig.end()
         return
-    with gpio_rig(tmp_path, polling=request.param == "gpio polling") as gpio:
+    with gpio_rig(tmp_path, edges=request.param == "gpio edges") as gpio:
         yield gpio
 
 

@@ -33,7 +33,7 @@ def edge(line: str, active: bool, at: float) -> None:
 
 
 def main(options: dict[str, Any]) -> None:
-    polling = options.pop("polling", False)
+    refused = options.pop("refuse_edges", False)
     try:
         panel = GpioPanel(**options)
     except PanelError as error:
@@ -41,7 +41,7 @@ def main(options: dict[str, Any]) -> None:
         return
     from RPi import GPIO  # noqa: PLC0415  # to break it
 
-    if polling:
+    if refused:
         GPIO.add_event_detect = no_edges
     panel.start(edge)
     tell(mode=panel.mode, cwd=str(Path.cwd()))
