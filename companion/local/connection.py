@@ -65,6 +65,16 @@ class Connection:
             opens.session_id, opens.effective, conversation, self, permits=permits, expires_at=expires_at
         )
 
+    @property
+    def device(self) -> str:
+        """Whose session it is."""
+        return self._opens.device
+
+    @property
+    def has_items(self) -> bool:
+        """Tell whether anything was said."""
+        return bool(self._session.conversation.items)
+
     async def run(self) -> None:
         """Serve the client until either side ends it or the session is too old."""
         log.info("session %s of %s opened", self._opens.session_id, self._opens.device)

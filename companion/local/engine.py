@@ -68,6 +68,13 @@ class Engine:
         """Return a session from disk."""
         return await self.work(self.memory.load, session_id, device)
 
+    async def knows(self, session_id: str, device: str) -> bool:
+        """Tell whether the device can go on with this session: it is connected, or on disk."""
+        live = self.live.get(session_id)
+        if live and live.device == device and live.has_items:  # its last words may not be on disk yet
+            return True
+        return await self.remembered(session_id, device) is not None
+
     async def close(self) -> None:
         """Let go of brain and threads."""
         await self.brain.close()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FRAME_MS = 20
 FRAME_BYTES = FRAME_MS * EAR_BYTES_PER_MS
 _START_FRAMES, _START_OF = 5, 7  # speech in 100 of 140 ms begins a turn: a click does not
-_FLOOR_FROM, _FLOOR_TO = 20.0, 1500.0  # RMS of full scale 32768
+_FLOOR_FROM, _FLOOR_TO = 20.0, 3000.0  # RMS of full scale 32768
 
 
 class Edge(NamedTuple):
@@ -33,10 +33,10 @@ class Floor:
     def __init__(self) -> None:
         self._rms = 200.0
 
-    def above_db(self, rms: float) -> float:
-        """Return how far a frame is above the floor, and learn from it."""
+    def above_db(self, rms: float, *, voiced: bool) -> float:
+        """Return how far a frame is above the floor, and learn from it; what has a voice in it lifts it least."""
         above = 20 * float(np.log10(max(rms, 1.0) / self._rms))
-        pull = 0.3 if rms < self._rms else 0.004
+        pull = 0.3 if rms < self._rms else 0.004 if voiced else 0.1
         self._rms = min(max(self._rms + pull * (rms - self._rms), _FLOOR_FROM), _FLOOR_TO)
         return above
 
@@ -114,5 +114,5 @@ class TurnFinder:
     def _is_speech(self, frame: bytes) -> bool:
         samples = np.frombuffer(frame, "<i2").astype(np.float32)
         rms = float(np.sqrt(np.mean(samples * samples)))
-        loud = self._floor.above_db(rms) > self._need_db
-        return loud and bool(self._vad.is_speech(frame))
+        voiced = bool(self._vad.is_speech(frame))
+        return self._floor.above_db(rms, voiced=voiced) > self._need_db and voiced

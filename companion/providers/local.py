@@ -32,7 +32,7 @@ class Local:
         """Hand out a secret: for the session to resume if this device has it, else for a new one."""
         await asyncio.sleep(self._engine.settings.mint_delay_ms / 1000)
         wanted, now = request.wish.resume_session or "", time.time()
-        known = await self._engine.remembered(wanted, request.device)
+        known = await self._engine.knows(wanted, request.device)
         session_id = wanted if known else new_id("sess")
         self._check_room(session_id)
         session, effective = _session(request.endpoint, server_turns=request.wish.server_turns)

@@ -16,7 +16,6 @@ _LOCAL = """
 provider = "local"
 [providers.local]
 max_sessions = 16
-send_ahead_ms = 1000
 """
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
+import uvicorn
 from hibari import Hibari
 from websockets.sync.client import ClientConnection, connect
 
@@ -22,6 +23,8 @@ from companion.tokens import Tokens
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from starlette.applications import Starlette
 
 WAIT_S = 20.0
 RATE = 24_000
@@ -67,6 +70,22 @@ def config_file(folder: Path, text: str = _LOCAL, head: str = "") -> Path:
         f'listen = "127.0.0.1:0"\ntokens_file = "tokens.json"\nstate_dir = "state"\n{head}\n{text}'
     )
     return path
+
+
+@contextmanager
+def http(app: Starlette) -> Iterator[str]:
+    """Serve another party's application on a port of its own."""
+    bound = listen("127.0.0.1", 0)
+    serving = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+    thread = threading.Thread(target=serving.run, kwargs={"sockets": [bound]})
+    bound.listen()  # a client that comes before uvicorn waits in the queue
+    thread.start()
+    try:
+        yield url_of(bound)
+    finally:
+        serving.should_exit = True
+        thread.join(WAIT_S)
+        bound.close()
 
 
 class Running:
