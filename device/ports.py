@@ -44,7 +44,7 @@ class AudioOutput(Protocol):
     """A loudspeaker stream that is open."""
 
     rate: int  # Hz
-    block: int  # frames; writing in pieces of this size (5 ms) keeps little in the card and wastes nothing
+    block: int  # frames; writing in pieces of this size (some ms) keeps little in the card
 
     def write(self, samples: Samples) -> None:
         """Hand over mono samples, blocking until the driver has taken them. Raises AudioError when gone."""

@@ -49,7 +49,7 @@ class Capture:
         self.last_block_at = time.monotonic()  # seconds; the watchdog looks at it
         self.muted = False
         self._source, self._ring = source, ring
-        self._pick = slice(None) if channel == "mix" else slice(int(channel), int(channel) + 1)
+        self._channel = None if channel == "mix" else int(channel)
         self._highpass = HighPass(source.rate, highpass_hz) if highpass_hz else None
         self._gain = Gain(gain_db)
         self._speech = speech
@@ -100,7 +100,8 @@ class Capture:
         if self.muted:
             return np.zeros(len(frames), np.int16)
         full = np.float32(1.0 / 32768.0 if frames.dtype == np.int16 else 1.0 / 2147483648.0)
-        signal = frames[:, self._pick].mean(axis=1, dtype=np.float32) * full
+        picked = frames.mean(axis=1) if self._channel is None else frames[:, self._channel]
+        signal = np.multiply(picked, full, dtype=np.float32, casting="unsafe")
         if self._highpass is not None:
             signal = self._highpass.process(signal)
         return self._gain.process(signal)

@@ -27,7 +27,7 @@ _FORMATS: dict[str, tuple[int, np.dtype[Any]]] = {
     "s32": (pyaudio.paInt32, np.dtype(np.int32)),
 }
 _INPUT_BLOCKS_PER_S = 50
-_OUTPUT_BLOCKS_PER_S = 200  # 5 ms: PortAudio keeps three of them in the card
+_OUTPUT_BLOCKS_PER_S = 150  # 6.7 ms: PortAudio keeps three of them in the card
 _CLOSE_S = 1.0
 _ASOUND = Path("/proc/asound")
 

@@ -33,7 +33,7 @@ class HighPass:
         forced = np.where(ages >= 0, answer[np.maximum(ages, 0)], 0.0)
         self._forced = np.ascontiguousarray(forced.T, dtype=np.float32)
         self._free = np.array([c @ powers[n] for n in range(_STRIDE)], np.float32).T.copy()
-        self._drive = np.array([powers[_STRIDE - 1 - n] @ b for n in range(_STRIDE)])
+        self._drive = np.array([powers[_STRIDE - 1 - n] @ b for n in range(_STRIDE)], np.float32)
         self._powers = powers
         self.reset()
 
