@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NAME = "Peter"
 _STEPS = 7
 _FILES = ("mic.wav", "speaker.wav", "events.jsonl", "timeline.png")
-_STORY_S = 3.0  # of the story are heard before the interruption
+_STORY_S = 3.4  # of the story are heard before the interruption, which falls into a word
 _KILL_AFTER_S = 2.5  # of the next reply are heard before the kill
 _REPLY_S = 30.0
 
