@@ -11,7 +11,7 @@ import pytest
 from device.core import events as e
 from device.core.grant import Grant
 from device.core.sessions import Turn
-from device.dialects.dialect import Decoded, ReplyAudio, Send, printable
+from device.dialects.dialect import Decoded, ReplyAudio, Send
 from device.dialects.openai import OpenAIDialect
 from device.errors import ProtocolError
 
@@ -259,8 +259,3 @@ def test_a_message_that_makes_no_sense_is_one_line(frame: str | bytes) -> None:
 def test_unknown_messages_and_fields_are_ignored() -> None:
     assert dialect().decode('{"type": "conversation.item.added", "item": {"x": [1]}}') == []
     assert dialect().decode('{"type": "something.new"}') == []
-
-
-def test_text_from_outside_is_made_one_short_line() -> None:
-    assert printable("a\x1b[31m\nb") == "a [31m b"
-    assert printable("x" * 300, 10) == "x" * 10 + "…"
