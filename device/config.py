@@ -57,13 +57,18 @@ class AudioConfig(Section, frozen=True):
 
 
 class PanelConfig(Section, frozen=True):
-    """Button, wake line and light, as BCM lines."""
+    """Button, wake line and light, as BCM lines.
+
+    `edges` false reads the lines every 10 ms, true has the kernel report them; unset takes what costs less.
+    """
 
     driver: Literal["gpio", "simulated"] = "gpio"
     button: Line | None = None
     wake: Line | None = None
     led: Line | None = None
     active_low: bool = True
+    wake_active_low: bool = True
+    edges: bool | None = None
     led_active_low: bool = False
     debounce_ms: Milliseconds = 20
     hold_ms: Milliseconds = 1000

@@ -176,6 +176,8 @@ def _make_panel(config: Config) -> Panel:
         wake=panel.wake,
         led=panel.led,
         active_low=panel.active_low,
+        wake_active_low=panel.wake_active_low,
+        edges=panel.edges,
         led_active_low=panel.led_active_low,
         debounce_ms=panel.debounce_ms,
     )
