@@ -12,10 +12,11 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     Samples = NDArray[np.int16]
@@ -69,7 +70,7 @@ class Recorder:
         # so the smallest estimate is the best and `stop` leaves a better one than the start had.
         self.started_at = float("inf")
         self._thread.start()
-        if not self._first.wait(10.0):
+        if not self._first.wait(10.0) or not self._bytes:
             self.stop()
             raise CardError("the virtual speaker gives nothing to record: is the card unplugged?")
 
@@ -93,6 +94,7 @@ class Recorder:
                 self._first.set()
             file.seek(0)
             file.write(wav_header(SPEAKER_RATE, self._bytes))
+        self._first.set()
 
 
 class Card:
@@ -138,10 +140,11 @@ class Card:
         """Say mono PCM16 of `rate` Hz into every channel of the microphone in real time; does not block."""
         # A process with a file for input keeps the pace even when Python stalls for 100 ms.
         with tempfile.TemporaryFile(dir=self.folder) as file:
-            file.write(pcm.astype("<i2", copy=False).tobytes())
+            file.write(np.repeat(pcm.astype("<i2", copy=False), self.mic_channels).tobytes())
             file.seek(0)
             command = ["pacat", "--playback", "--device=micfeed", "--raw", "--latency-msec=40"]
-            command += ["--format=s16le", f"--rate={rate}", "--channels=1", "--channel-map=mono"]
+            command += ["--format=s16le", f"--rate={rate}", f"--channels={self.mic_channels}"]
+            command += [f"--channel-map={_MAPS[self.mic_channels]}"]
             process = subprocess.Popen(command, env=self.env, stdin=file, stderr=subprocess.DEVNULL)
         utterance = Utterance(process, time.monotonic())
         self._children.append(utterance)

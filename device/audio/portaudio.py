@@ -49,8 +49,8 @@ class PortAudioInput:
         self.rate, self.channels = rate, channels
         self.overruns = 0
         self._name = device
-        self._dtype = _FORMATS[sample_format][1]
         self._library, self._stream = _open(device, "input", rate, channels, sample_format)
+        self._dtype = _FORMATS[sample_format][1]
         self._guard = _Guard(device)
 
     def read(self, frames: int) -> Frames:

@@ -19,6 +19,7 @@ _FIRST_PER_S = 50  # but not at the start, which is in a hurry
 _START_S = 0.02  # enough to begin with; a server sends faster than speech
 _REFILL_S = 0.06  # waited for after the first time that a reply ran dry, then double
 _REFILL_MOST_S = 0.24
+_ROUNDING_S = 1e-6
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -60,7 +61,7 @@ class Replies:
     """Not thread-safe: `Playback` holds the lock. Positions are card frames since the stream began."""
 
     def __init__(self, rate: int, block: int) -> None:
-        self.underruns = 0  # a reply ran dry before it was finished
+        self.underruns = 0  # gaps heard because a reply had run dry
         self.dropped_s = 0.0  # of sound, beyond `LIMIT_S`
         self.started: str | None = None  # the reply whose first block was the last one taken
         self._rate, self._block = rate, block
@@ -98,10 +99,9 @@ class Replies:
         while len(self._ready) < self._block and reply.chunks:
             self._refill(reply, position + len(self._ready))
         block, self._ready = self._ready[: self._block], self._ready[self._block :]
-        reply.end = position + len(block) + len(self._ready)
-        if len(block) < self._block:
-            block = self._last(reply, block)
-        return block
+        if len(block):
+            reply.end = position + len(block) + len(self._ready)
+        return block if len(block) == self._block else self._last(reply, block)
 
     def settle(self, position: int) -> str | None:
         """The reply whose last sample lies before `position`, if one has just been heard to its end."""
@@ -158,8 +158,12 @@ class Replies:
         return self._queue[-1]
 
     def _flows(self, reply: _Reply) -> bool:
-        if not reply.flowing and (reply.finished or reply.waiting_s >= reply.needs_s):
-            reply.flowing = bool(reply.chunks)
+        enough = reply.finished or reply.waiting_s > reply.needs_s - _ROUNDING_S
+        if not reply.flowing and reply.chunks and enough:
+            reply.flowing = True
+            if reply.item.samples:  # a gap was heard, and what follows is less sure to come in time
+                self.underruns += 1
+                reply.needs_s = min(_REFILL_MOST_S, reply.needs_s * 2)
         return reply.flowing
 
     def _refill(self, reply: _Reply, position: int) -> None:
@@ -181,10 +185,10 @@ class Replies:
         reply.waiting_s -= len(piece) / rate
         self._ready = np.concatenate((self._ready, out)) if len(self._ready) else out
 
-    def _last(self, reply: _Reply, block: Samples) -> Samples:
-        # The reply has run dry or ended within this block: the rest of it is silence.
+    def _last(self, reply: _Reply, block: Samples) -> Samples | None:
+        # The reply has run dry or ended: the rest of a block is silence.
         reply.flowing = False
-        if not reply.finished:
-            self.underruns += 1
-            reply.needs_s = min(_REFILL_MOST_S, max(_REFILL_S, reply.needs_s * 2))
+        reply.needs_s = max(_REFILL_S, reply.needs_s)
+        if not len(block):
+            return None
         return np.concatenate((block, np.zeros(self._block - len(block), np.int16)))

@@ -34,13 +34,14 @@ class WavInput:
         self._bits = 32 if sample_format == "s32" else 16
         try:
             self._file: BinaryIO = path.open("rb", buffering=0)
-            found = _read_header(self._file)
+            file_rate, self._file_channels, self._file_bits = _read_header(self._file) or (0, 0, 0)
         except OSError as error:
             raise AudioError(f"{path} cannot be read: {error.strerror}") from error
-        if found is None or found[2] not in _TYPES:
+        if self._file_bits not in _TYPES:
+            self._file.close()
             raise AudioError(f"{path} is not a WAV file of 16 or 32 bit PCM")
-        file_rate, self._file_channels, self._file_bits = found
         if file_rate != rate or self._file_channels not in (1, channels):
+            self._file.close()
             raise AudioError(f"{path} is {self._file_channels} x {file_rate} Hz, not {channels} x {rate} Hz")
         self._position = 0
         self._started_at = time.monotonic()
@@ -67,10 +68,13 @@ class WavInput:
 
     def _take(self, frames: int) -> Frames:
         size = self._file_channels * self._file_bits // 8
-        data = self._file.read(frames * size) or b""
-        if torn := len(data) % size:  # its writer is in the middle of a frame
-            self._file.seek(-torn, 1)
-            data = data[:-torn]
+        try:
+            data = self._file.read(frames * size) or b""
+            if torn := len(data) % size:  # its writer is in the middle of a frame
+                self._file.seek(-torn, 1)
+                data = data[:-torn]
+        except (OSError, ValueError) as error:
+            raise AudioError(f"{self._file.name} is gone: {error}") from error
         there: Frames = np.frombuffer(data, _TYPES[self._file_bits]).reshape(-1, self._file_channels)
         return there
 
@@ -90,6 +94,7 @@ class WavOutput:
         except OSError as error:
             raise AudioError(f"{path} cannot be written: {error.strerror}") from error
         if self._before is None:
+            self._file.close()
             raise AudioError(f"{path} is not a WAV file of 16 bit mono at {rate} Hz: move it out of the way")
         self._written = 0  # frames since the start
         self._resting = True
@@ -125,10 +130,13 @@ class WavOutput:
             self._file.close()
 
     def _append(self, samples: Samples) -> None:
-        self._file.write(samples.astype("<i2", copy=False).tobytes())
-        self._written += len(samples)
-        if time.monotonic() - self._patched_at > _PATCH_S:
-            self._patch()
+        try:
+            self._file.write(samples.astype("<i2", copy=False).tobytes())
+            self._written += len(samples)
+            if time.monotonic() - self._patched_at > _PATCH_S:
+                self._patch()
+        except (OSError, ValueError) as error:
+            raise AudioError(f"{self._file.name} is gone: {error}") from error
 
     def _patch(self) -> None:
         self._patched_at = time.monotonic()

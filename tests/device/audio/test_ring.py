@@ -1,0 +1,81 @@
+"""The microphone's ring."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from device.audio.ring import Ring
+
+
+def count(start: int, size: int) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
+    return (np.arange(start, start + size) % 30_000).astype(np.int16)
+
+
+def test_samples_are_found_by_their_absolute_position() -> None:
+    ring = Ring(1.0, 1_000)
+    for start in range(0, 2_500, 100):
+        ring.write(count(start, 100))
+    assert (ring.oldest, ring.written) == (1_500, 2_500)
+    assert np.array_equal(ring.read(1_900, 333), count(1_900, 333))
+
+
+@pytest.mark.parametrize(
+    ("start", "size", "wanted"),
+    [(0, 100, (1_500, 0)), (1_400, 200, (1_500, 100)), (2_400, 500, (2_400, 100)), (2_500, 9, (2_500, 0))],
+)
+def test_what_is_gone_or_to_come_is_left_out(start: int, size: int, wanted: tuple[int, int]) -> None:
+    ring = Ring(1.0, 1_000)
+    for at in range(0, 2_500, 250):
+        ring.write(count(at, 250))
+    assert np.array_equal(ring.read(start, size), count(*wanted))
+
+
+def test_a_block_larger_than_the_ring_leaves_its_end() -> None:
+    ring = Ring(0.1, 1_000)
+    ring.write(count(0, 30))
+    ring.write(count(30, 250))
+    assert (ring.oldest, ring.written) == (180, 280)
+    assert np.array_equal(ring.read(0, 1_000)[-100:], count(180, 100))
+
+
+def test_a_read_is_a_copy() -> None:
+    ring = Ring(0.1, 1_000)
+    ring.write(count(0, 100))
+    copy = ring.read(0, 100)
+    ring.write(count(500, 100))
+    assert np.array_equal(copy, count(0, 100))
+
+
+def test_a_time_is_a_position() -> None:
+    ring = Ring(1.0, 1_000)
+    ring.write(count(0, 600))
+    ring.mark(50.0)
+    assert ring.position_at(50.0) == 600
+    assert ring.position_at(49.9) == 500
+    assert ring.position_at(50.25) == 850  # a press after the last block: still to be heard
+    assert ring.position_at(1.0) == 0
+
+
+def test_a_reader_beside_the_writer_never_sees_torn_samples() -> None:
+    ring = Ring(0.05, 1_000)
+    done = threading.Event()
+
+    def write() -> None:
+        for start in range(0, 60_000, 20):
+            ring.write(count(start, 20))
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    reads = 0
+    while not done.is_set():
+        start = ring.oldest
+        got = ring.read(start, 50)
+        if len(got):
+            assert np.all(np.diff(got.astype(int)) % 30_000 == 1)
+            reads += 1
+    writer.join()
+    assert reads
