@@ -34,7 +34,7 @@ class Floor:
         self._rms = 200.0
 
     def above_db(self, rms: float, *, voiced: bool) -> float:
-        """Return how far a frame is above the floor, and learn from it; what has a voice in it lifts it least."""
+        """Return how far a frame is above the floor, and learn from it; a voice lifts it least."""
         above = 20 * float(np.log10(max(rms, 1.0) / self._rms))
         pull = 0.3 if rms < self._rms else 0.004 if voiced else 0.1
         self._rms = min(max(self._rms + pull * (rms - self._rms), _FLOOR_FROM), _FLOOR_TO)

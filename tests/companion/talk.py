@@ -60,6 +60,7 @@ def recognised(pcm: bytes) -> str:
     x = np.frombuffer(pcm, "<i2").astype(np.float64)
     at = np.arange(int(len(x) / 1.5)) * 1.5
     ear = _ear()
+    ear.forget_speaker()
     ear.feed(np.interp(at, np.arange(len(x)), x).astype("<i2").tobytes())
     return ear.finish()
 
@@ -186,7 +187,7 @@ class Client:
 def session(grant: Event, **update: Any) -> Iterator[Client]:
     """Connect as the grant says, and send its settings."""
     headers = {"Authorization": f"Bearer {grant['auth']['value']}"}
-    with connect(grant["url"], additional_headers=headers, max_size=2**24) as socket:
+    with connect(grant["url"], additional_headers=headers, max_size=2**24, max_queue=None) as socket:
         client = Client(socket)
         client.until("session.created")
         client.send("session.update", session={**grant["session"], **update})
