@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import logging
 import time
@@ -230,9 +231,9 @@ class Connection:
         await self._save()
         code, reason = self._why
         if self._socket.application_state is WebSocketState.CONNECTED:
-            try:
-                await self._socket.close(code if code != 1005 else 1000, reason)
-            except (RuntimeError, WebSocketDisconnect):
-                log.debug("the client was gone before the close")
+            # A client that does not read takes no close either.
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+                async with asyncio.timeout(_FLUSH_S):
+                    await self._socket.close(code if code != 1005 else 1000, reason)
         log.info("session %s ended: %d %s", self._opens.session_id, code, reason)
         self._ended.set()

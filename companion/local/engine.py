@@ -78,6 +78,7 @@ class Engine:
     async def close(self) -> None:
         """Let go of brain and threads."""
         await self.brain.close()
+        self._warm, self._sphinxes = None, Sphinxes()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _load(self) -> Voice:

@@ -14,6 +14,7 @@ OWN_VOICE = "heart"
 # Clients written for OpenAI name one of these; all of them are spoken by the one voice there is.
 OPENAI_VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar")
 VOICES = (OWN_VOICE, *OPENAI_VOICES)
+_SEED = 1  # the same words sound the same each time
 
 
 class Voice(Protocol):
@@ -36,4 +37,4 @@ class HibariVoice:
 
     def speak(self, text: str, speed: float) -> bytes:
         with self._lock:
-            return pcm16(self._hibari(text, speed=speed))
+            return pcm16(self._hibari(text, speed=speed, seed=_SEED))

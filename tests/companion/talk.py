@@ -57,11 +57,12 @@ def silence(ms: int) -> bytes:
 
 def recognised(pcm: bytes) -> str:
     """What another decoder makes of 24 kHz PCM16."""
-    x = np.frombuffer(pcm, "<i2").astype(np.float64)
-    at = np.arange(int(len(x) / 1.5)) * 1.5
+    x = np.frombuffer(pcm, "<i2")[: len(pcm) // 6 * 3]
+    spectrum = np.fft.rfft(x)[: len(x) // 3 + 1]  # all of it, without what 16 kHz cannot hold
+    y = np.fft.irfft(spectrum, len(x) * 2 // 3) * 2 / 3
     ear = _ear()
     ear.forget_speaker()
-    ear.feed(np.interp(at, np.arange(len(x)), x).astype("<i2").tobytes())
+    ear.feed(np.clip(y, -32768, 32767).astype("<i2").tobytes())
     return ear.finish()
 
 

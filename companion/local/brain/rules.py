@@ -84,7 +84,7 @@ def _remembers(text: str, words: str, turns: Sequence[Turn]) -> tuple[str, ...]:
 def _takes(fact: Fact | None) -> tuple[str, ...]:
     match fact:
         case Name(name):
-            return (f"Nice to meet you, {name}.",)
+            return (f"Hello, {name}.", "Nice to meet you.")
         case Mine() | Note():
             return (f"I will remember that {fact.said()}.",)
     return ()

@@ -19,9 +19,7 @@ ID = "sess_0123456789abcdef"
 def session(items: int = 1) -> Remembered:
     marks = [Mark(900, "Hello.")]
     kept = [
-        Item(
-            id=f"item_{n}", role="assistant", kind="output_audio", text="Hello.", audio_ms=900.5, marks=marks
-        )
+        Item(id=f"item_{n}", role="assistant", kind="output_audio", text="Hi.", audio_ms=900.5, marks=marks)
         for n in range(items)
     ]
     return Remembered(ID, "kitchen", 5.0, kept)
@@ -52,9 +50,7 @@ def test_a_name_that_is_no_session_reaches_no_file(tmp_path: Path, name: str) ->
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"session_id":1}', "\0\0"])
-def test_a_torn_file_is_left_aside_and_told(
-    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_torn_file_is_left_aside(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / f"{ID}.json"
     path.write_text(text)
     assert Memory(tmp_path).load(ID, "kitchen") is None

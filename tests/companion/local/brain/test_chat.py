@@ -27,11 +27,8 @@ TURNS = [Turn("user", "where is the sea"), Turn("assistant", "Near."), Turn("use
 
 
 def chunk(text: str) -> bytes:
-    return (
-        b"data: "
-        + json.dumps({"id": "c", "choices": [{"index": 0, "delta": {"content": text}}]}).encode()
-        + b"\n\n"
-    )
+    body = {"id": "c", "choices": [{"index": 0, "delta": {"content": text}}]}
+    return f"data: {json.dumps(body)}\n\n".encode()
 
 
 class Server:

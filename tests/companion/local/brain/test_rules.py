@@ -32,7 +32,7 @@ def talk(*said: str) -> str:
         (["what is the day to day"], "Today is Monday, March 9, 2026."),
         (["what day is it"], "Today is Monday, March 9, 2026."),
         (["what is twelve times seven"], "12 times 7 is 84."),
-        (["my name is peter"], "Nice to meet you, Peter."),
+        (["my name is peter"], "Hello, Peter. Nice to meet you."),
         (["my name is peter", "what is my name"], "Your name is Peter."),
         (["my name is peter", "what if my name"], "Your name is Peter."),
         (["my name is peter", "do you remember my name"], "Your name is Peter."),
