@@ -10,7 +10,7 @@ clock.
     silence   from `flush` to the last sample
     error     what `flush` said was heard, less what the recording holds
     inserted  length of an unflushed reply in the recording, less 2 s
-    newest    age of the newest sample when a block has been processed, by the microphone's marks
+    work      from the return of a 20 ms read to the end of its processing
     CPU       of the whole process, in seconds a minute: idle, listening, and while a reply plays
 
     python bench/audio_streams.py [--turns N] [--json]
@@ -60,7 +60,7 @@ class CallbackInput:
     """The other way: PortAudio's own thread calls, a queue hands over."""
 
     def __init__(self) -> None:
-        self.rate, self.channels, self.overruns, self.latency_s = RATE, 2, 0, 0.005
+        self.rate, self.channels, self.overruns, self.latency_s = RATE, 2, 0, 0.0
         self._blocks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._library = pyaudio.PyAudio()
         self._stream = self._library.open(
@@ -175,7 +175,7 @@ def child(way: str, turns: int) -> dict[str, Any]:
     tell(playback, "long", 8.0)
     drained.wait(20)
     facts["playing_cpu"] = (time.process_time() - cpu) / (time.monotonic() - began) * 60
-    facts["newest_ms"] = statistics.median(ages)
+    facts["work_ms"] = statistics.median(ages)
     facts["underruns"] = playback.underruns
     return facts
 
@@ -238,7 +238,7 @@ def figures(facts: dict[str, Any], sound: Any) -> dict[str, Any]:
         found["start"].append((here[0] - at) * 1000)
     shown = {name: f"{statistics.median(v):.1f} ({min(v):.1f} to {max(v):.1f})" for name, v in found.items()}
     cpu = " / ".join(f"{facts[f'{name}_cpu']:.2f}" for name in ("idle", "listening", "playing"))
-    return {**shown, "newest": f"{facts['newest_ms']:.1f}", "CPU": cpu, "underruns": facts["underruns"]}
+    return {**shown, "work": f"{facts['work_ms']:.2f}", "CPU": cpu, "underruns": facts["underruns"]}
 
 
 def main() -> int:

@@ -138,11 +138,11 @@ class Card:
 
     def feed(self, pcm: Samples, rate: int) -> Utterance:
         """Say mono PCM16 of `rate` Hz into every channel of the microphone in real time; does not block."""
-        # A process with a file for input keeps the pace even when Python stalls for 100 ms.
+        # A process with a file for input and 250 ms ahead keeps the pace even when everything else stalls.
         with tempfile.TemporaryFile(dir=self.folder) as file:
             file.write(np.repeat(pcm.astype("<i2", copy=False), self.mic_channels).tobytes())
             file.seek(0)
-            command = ["pacat", "--playback", "--device=micfeed", "--raw", "--latency-msec=40"]
+            command = ["pacat", "--playback", "--device=micfeed", "--raw", "--latency-msec=250"]
             command += ["--format=s16le", f"--rate={rate}", f"--channels={self.mic_channels}"]
             command += [f"--channel-map={_MAPS[self.mic_channels]}"]
             process = subprocess.Popen(command, env=self.env, stdin=file, stderr=subprocess.DEVNULL)
