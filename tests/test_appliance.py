@@ -134,8 +134,11 @@ def test_a_restart_of_both_ends_still_knows_the_name(tmp_path: Path, companion: 
         assert "peter" in one.ask("what is my name")[1]
 
 
-def test_an_open_talk_goes_hands_free_from_turn_to_turn(tmp_path: Path, companion: Companion) -> None:
-    more = '[talk]\nmode = "open_mic"\n'
+@pytest.mark.parametrize("turn_end", ["server", "client"])
+def test_an_open_talk_goes_hands_free_from_turn_to_turn(
+    tmp_path: Path, companion: Companion, turn_end: str
+) -> None:
+    more = f'[talk]\nmode = "open_mic"\nturn_end = "{turn_end}"\n'
     with wav_stage(tmp_path, companion, more) as one, one.device.watch(40) as events:
         one.device.ask("tap")
         for text, word in (("my name is peter", "peter"), ("what is my name", "peter")):
@@ -149,4 +152,17 @@ def test_an_open_talk_goes_hands_free_from_turn_to_turn(tmp_path: Path, companio
             assert word in reply.lower()
         until(lambda: one.device.ask("status")["state"] == "listening", 20)
         one.device.ask("tap")
+        until(lambda: one.device.ask("status")["state"] == "ready", 20)
+
+
+def test_a_wake_in_push_to_talk_takes_one_turn_by_voice(tmp_path: Path, companion: Companion) -> None:
+    with wav_stage(tmp_path, companion) as one, one.device.watch(40) as events:
+        one.device.ask("wake")
+        one.speak(say("my name is peter"))
+        reply = next(
+            event["text"]
+            for event in events
+            if event["event"] == "transcript" and event["role"] == "assistant" and event["final"]
+        )
+        assert "peter" in reply.lower()
         until(lambda: one.device.ask("status")["state"] == "ready", 20)
