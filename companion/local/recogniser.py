@@ -67,7 +67,7 @@ class Sphinx:
 
 
 class Sphinxes:
-    """Decoders that are lent to sessions; loading one takes half a second and about 100 MB."""
+    """Decoders that are lent to sessions; loading one takes half a second and about 90 MB."""
 
     def __init__(self) -> None:
         self._free: list[Sphinx] = []
