@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -60,22 +62,26 @@ def test_a_time_is_a_position() -> None:
 
 
 def test_a_reader_beside_the_writer_never_sees_torn_samples() -> None:
-    ring = Ring(0.05, 1_000)
-    done = threading.Event()
+    ring = Ring(1.0, 1_000)
+    enough, switch_s = threading.Event(), sys.getswitchinterval()
 
     def write() -> None:
-        for start in range(0, 60_000, 20):
+        start = 0
+        while not enough.is_set():
             ring.write(count(start, 20))
-        done.set()
+            start += 20
 
     writer = threading.Thread(target=write)
-    writer.start()
-    reads = 0
-    while not done.is_set():
-        start = ring.oldest
-        got = ring.read(start, 50)
-        if len(got):
+    sys.setswitchinterval(1e-5)
+    try:
+        writer.start()
+        reads, deadline = 0, time.monotonic() + 20.0
+        while reads < 2_000 and time.monotonic() < deadline:
+            got = ring.read(ring.oldest, 1_000)
             assert np.all(np.diff(got.astype(int)) % 30_000 == 1)
-            reads += 1
-    writer.join()
-    assert reads
+            reads += len(got) > 1
+    finally:
+        enough.set()
+        writer.join()
+        sys.setswitchinterval(switch_s)
+    assert reads == 2_000
