@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,7 +28,7 @@ class ProcessError(Exception):
     """A process that did not come up; the text is one line and holds the last line of its log."""
 
 
-class Process:
+class Process(ABC):
     """One child with a log file. Use it as a context manager; it is gone afterwards, whatever happened."""
 
     def __init__(
@@ -94,9 +95,9 @@ class Process:
         lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
+    @abstractmethod
     def ready(self, said: str) -> bool:
         """Tell whether it is ready; `said` is what this run has written to the log."""
-        raise NotImplementedError
 
     def _wait_until_ready(self, before: int) -> None:
         deadline = time.monotonic() + _PATIENCE_S
