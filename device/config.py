@@ -19,7 +19,9 @@ from device.errors import ConfigError
 
 Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
 Line = Annotated[int, Meta(ge=0, le=53)]  # a GPIO line, BCM numbering
-HARDWARE = Path(__file__).resolve().parent.parent / "hardware"
+_HERE = Path(__file__).resolve().parent
+# In a wheel the boards lie inside the package, in a checkout beside it.
+HARDWARE = _HERE / "hardware" if (_HERE / "hardware").is_dir() else _HERE.parent / "hardware"
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
