@@ -47,7 +47,7 @@ class Outlet(Protocol):
 
 
 class Uplink:
-    """Sends one turn at a time. `rate`: the ring's, in Hz; `on_sent(first, last)`: monotonic seconds."""
+    """Sends one turn at a time. `rate`: the ring's, in Hz; `on_sent(mark, at)`: see `pump`."""
 
     def __init__(
         self,
@@ -131,7 +131,10 @@ class Uplink:
     # --- the capture thread
 
     def pump(self) -> None:
-        """Carry out the orders and send what is due. Called once a block."""
+        """Carry out the orders and send what is due. Called once a block.
+
+        `on_sent` is told "first" and "commit" with the monotonic seconds at which they were handed over.
+        """
         while self._orders:
             self._orders.popleft()()
         if self._start is None or self._outlet is None or self._resampler is None or self._committed:
