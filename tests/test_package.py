@@ -20,7 +20,8 @@ def test_an_installed_pressel_knows_the_boards_by_name(tmp_path: Path) -> None:
         archive.extractall(site)
     config = tmp_path / "config.toml"
     config.write_text('board = "i2s-mems-pair"\n[backend]\nurl = "https://companion.example"\n')
-    code = f"import sys; sys.path.insert(0, {str(site)!r}); import device.cli as c; sys.exit(c.main(sys.argv[1:]))"
+    start = f"import sys; sys.path.insert(0, {str(site)!r}); "
+    code = start + "from device.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-P", "-c", code, "config", "--config", str(config), "--json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
