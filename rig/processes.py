@@ -110,6 +110,28 @@ class Process(ABC):
         raise ProcessError(f"{self.name} was not ready within {_PATIENCE_S:.0f} s: {self.last_line()}")
 
 
+class Simulator(Process):
+    """A realtime service's stand-in on a free port of loopback; `url` is known once it runs."""
+
+    def __init__(self, folder: Path, service: str, *mistakes: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.url = ""
+        memory = folder / f"{service}-memory"
+        memory.mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "companion.simulators", service, "--folder", str(memory)]
+        command += ["--port", str(_free_port())]  # the same one after a restart
+        for mistake in mistakes:
+            command += ["--mistake", mistake]
+        super().__init__(f"the {service} simulator", command, folder / f"{service}.log")
+
+    def ready(self, said: str) -> bool:
+        """It is ready when it has printed its URL."""
+        found = re.search(r"http://127\.0\.0\.1:\d+", said)
+        self.url = found.group(0) if found else ""
+        return bool(found)
+
+
 class Companion(Process):
     """`pressel-companion serve` with the local provider on a free port of loopback, one device enrolled.
 
