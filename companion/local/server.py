@@ -44,10 +44,11 @@ async def realtime(socket: WebSocket, engine: Engine) -> None:
     if _BETA in offered or socket.headers.get("openai-beta") == "realtime=v1":
         await _no_beta(socket)
         return
-    await _serve(engine, socket, opens)
+    await serve(engine, socket, opens)
 
 
-async def _serve(engine: Engine, socket: WebSocket, opens: Pass) -> None:
+async def serve(engine: Engine, socket: WebSocket, opens: Pass) -> None:
+    """Serve an accepted socket; an older one of the same session is closed first."""
     async with engine.door:
         older = engine.live.get(opens.session_id)
         if older:
