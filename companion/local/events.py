@@ -40,7 +40,7 @@ class SessionUpdate(Event, tag="session.update", frozen=True):
 
 
 class Append(Event, tag="input_audio_buffer.append", frozen=True):
-    """More sound: PCM16 at 24 kHz (base64 on the wire)."""
+    """More sound, in the session's format (base64 on the wire)."""
 
     audio: bytes
 
@@ -168,7 +168,7 @@ def _refusal(error: msgspec.ValidationError) -> WireError:
     if found.path in ("", "type"):
         return _nameless(found.kind, found.text)
     if found.text.startswith("Invalid base64"):
-        message = "Expected base64-encoded audio bytes (mono PCM16 at 24kHz) but got an invalid value."
+        message = "Expected base64-encoded audio bytes in the session's format but got an invalid value."
         return WireError("invalid_value", f"Invalid '{found.path}'. {message}", found.path)
     code, says = {
         "unknown": ("unknown_parameter", f"Unknown parameter: '{found.path}'."),

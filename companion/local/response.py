@@ -6,6 +6,7 @@ import base64
 from typing import TYPE_CHECKING, Any, Literal
 
 from companion.local.audio import WIRE_BYTES_PER_MS
+from companion.local.formats import from_voice
 from companion.local.items import Item, Mark, new_id
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Response:
         self._emit = emit
         self._conversation = conversation
         self._metadata = metadata
+        self._to_wire = from_voice(settings.speaks)
         self._open = False
         self._input_words = 0
 
@@ -76,12 +78,13 @@ class Response:
         self._part(f"response.{spelling}.delta", delta=delta)
 
     def sound(self, pcm: bytes, now: float) -> None:
-        """Send a piece of 24 kHz PCM16."""
+        """Send a piece of 24 kHz PCM16, in the session's format."""
         if not self.active:
             return
         self.first_sound_at = now if self.first_sound_at is None else self.first_sound_at
         self.item.audio_ms += len(pcm) / WIRE_BYTES_PER_MS
-        self._part("response.output_audio.delta", delta=base64.b64encode(pcm).decode("ascii"))
+        delta = base64.b64encode(self._to_wire(pcm)).decode("ascii")
+        self._part("response.output_audio.delta", delta=delta)
 
     def finish(
         self,
@@ -140,7 +143,6 @@ class Response:
         return {"type": "audio", "transcript": text} if spoken else {"type": "text", "text": text}
 
     def _json(self, details: dict[str, Any] | None = None) -> dict[str, Any]:
-        fmt = {"type": "audio/pcm", "rate": 24_000}
         return {
             "object": "realtime.response",
             "id": self.id,
@@ -149,7 +151,7 @@ class Response:
             "output": [self.item.json()] if self._open else [],
             "output_modalities": ["audio" if self.settings.spoken else "text"],
             "max_output_tokens": self.settings.max_tokens or "inf",
-            "audio": {"output": {"format": fmt, "voice": self.settings.voice}},
+            "audio": {"output": {"format": self.settings.speaks, "voice": self.settings.voice}},
             "usage": None if self.active else self._usage(),
             "metadata": self._metadata,
         }

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import UNSET, to_builtins
 
 from companion.local import events as client
-from companion.local.audio import WIRE_BYTES_PER_MS, ToEar
 from companion.local.events import WireError, error_event
+from companion.local.formats import bytes_per_ms, to_ear
 from companion.local.items import Conversation, Item, new_id
 from companion.local.response import Response
 from companion.local.settings import merge, settings, updated
@@ -75,9 +75,9 @@ class Session:
         self._hands = hands
         self._permits = permits
         self._expires_at = expires_at
-        self._to_ear = ToEar()
-        self._written_bytes = 0
-        self._buffered_bytes = 0
+        self._to_ear = to_ear(self._settings.hears)
+        self._written_ms = 0.0
+        self._buffered_ms = 0.0
         self._turn_id: str | None = None
         self._finder: TurnFinder | None = None
         self._set_finder()
@@ -168,23 +168,27 @@ class Session:
     def _update(self, event: client.SessionUpdate) -> None:
         spoke = any(item.kind == "output_audio" for item in self.conversation.items)
         self._effective = updated(self._effective, event.session, voice_fixed=spoke)
-        before, self._settings = self._settings.vad, settings(self._effective)
-        if self._settings.vad != before:
+        before, self._settings = self._settings, settings(self._effective)
+        if self._settings.vad != before.vad:
             self._set_finder()
+        if self._settings.hears != before.hears:
+            self._to_ear = to_ear(self._settings.hears)
         self._emit("session.updated", session=self._json())
 
     def _set_finder(self) -> None:
         vad = self._settings.vad
-        self._finder = TurnFinder(vad, self._written_bytes // WIRE_BYTES_PER_MS) if vad else None
-        if vad and self._buffered_bytes:
+        self._finder = TurnFinder(vad, int(self._written_ms)) if vad else None
+        if vad and self._buffered_ms:
             self._drop()
 
-    def _append(self, pcm: bytes, now: float) -> None:
-        if len(pcm) % 2:
-            raise WireError("invalid_value", "Invalid 'audio'. PCM16 has an even number of bytes.", "audio")
-        self._written_bytes += len(pcm)
-        self._buffered_bytes += len(pcm)
-        heard = self._to_ear(pcm)
+    def _append(self, sound: bytes, now: float) -> None:
+        try:
+            heard = self._to_ear(sound)
+        except ValueError as error:
+            raise WireError("invalid_value", f"Invalid 'audio'. {error}", "audio") from None
+        length_ms = len(sound) / bytes_per_ms(self._settings.hears)
+        self._written_ms += length_ms
+        self._buffered_ms += length_ms
         if self._finder is None:
             self._hands.hear(heard)
             return
@@ -210,7 +214,7 @@ class Session:
             self._create(client.ResponseCreate(), now)
 
     def _commit(self) -> None:
-        buffered_ms = self._buffered_bytes / WIRE_BYTES_PER_MS
+        buffered_ms = self._buffered_ms
         if buffered_ms < MIN_COMMIT_MS:
             has = f"Expected at least 100ms of audio, but buffer only has {buffered_ms:.2f}ms of audio."
             text = f"Error committing input audio buffer: buffer too small. {has}"
@@ -224,7 +228,7 @@ class Session:
         if self._finder and not self._finder.speaking:
             self._hands.hear(self._finder.waiting())
         self._hands.hear_end(item.id)
-        self._buffered_bytes = 0
+        self._buffered_ms = 0.0
         self._turn_id = None
         if self._finder:
             self._finder.reset()
@@ -234,7 +238,7 @@ class Session:
         self._emit("input_audio_buffer.cleared")
 
     def _drop(self) -> None:
-        self._buffered_bytes = 0
+        self._buffered_ms = 0.0
         self._turn_id = None
         self._hands.hear_nothing()
         if self._finder:

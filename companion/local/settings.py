@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 
 from companion.local.events import WireError
+from companion.local.formats import PCM
 from companion.local.voice import OWN_VOICE, VOICES
 from companion.realtime import GaSession, ServerVad
 
 MODEL = "pressel-local"
 TRANSCRIPTION = "pocketsphinx-en-us"
-_PCM = {"type": "audio/pcm", "rate": 24_000}
 
 DEFAULTS: dict[str, Any] = {
     "type": "realtime",
@@ -29,18 +29,18 @@ DEFAULTS: dict[str, Any] = {
     "include": None,
     "audio": {
         "input": {
-            "format": _PCM,
+            "format": PCM,
             "transcription": None,
             "noise_reduction": None,
             "turn_detection": msgspec.to_builtins(ServerVad()),
         },
-        "output": {"format": _PCM, "voice": OWN_VOICE, "speed": 1.0},
+        "output": {"format": PCM, "voice": OWN_VOICE, "speed": 1.0},
     },
 }
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What the session machine acts on. `max_tokens` None: no limit."""
+    """What the session machine acts on. `max_tokens` None: no limit; the formats as on the wire."""
 
     instructions: str
     spoken: bool
@@ -49,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True):
     transcribe: bool
     vad: ServerVad | None
     max_tokens: int | None
+    hears: dict[str, Any]
+    speaks: dict[str, Any]
 
 
 def updated(effective: dict[str, Any], change: GaSession, *, voice_fixed: bool = False) -> dict[str, Any]:
@@ -88,15 +90,12 @@ def settings(effective: dict[str, Any]) -> Settings:
         transcribe=hear["transcription"] is not None,
         vad=msgspec.convert(vad, ServerVad) if vad else None,
         max_tokens=None if most == "inf" else most,
+        hears=hear["format"],
+        speaks=speak["format"],
     )
 
 
 def _check(audio: dict[str, Any], at: str) -> None:
-    for side in ("input", "output"):
-        if audio[side]["format"] != _PCM:
-            raise WireError(
-                "invalid_value", "This server speaks audio/pcm at 24000 alone.", f"{at}.{side}.format"
-            )
     if audio["output"]["voice"] not in VOICES:
         text = f"No such voice; there are: {', '.join(VOICES)}."
         raise WireError("invalid_value", text, f"{at}.output.voice")

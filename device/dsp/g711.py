@@ -56,7 +56,7 @@ def _from_mu() -> Samples:
 def _from_a() -> Samples:
     code: Ints = np.arange(256) ^ 0x55
     segment = code >> 4 & 7
-    size = ((code & 0xF) << 4) + np.where(segment, 0x108, 8) << np.maximum(segment - 1, 0)
+    size: Ints = ((code & 0xF) << 4) + np.where(segment, 0x108, 8) << np.maximum(segment - 1, 0)
     return np.where(code & 0x80, size, -size).astype(np.int16)
 
 

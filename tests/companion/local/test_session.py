@@ -109,9 +109,9 @@ def test_an_update_changes_what_is_present_and_answers_the_whole(client: Client)
             "session.audio.input.format.rate",
         ),
         (
-            {"type": "realtime", "audio": {"output": {"format": {"type": "audio/pcmu"}}}},
+            {"type": "realtime", "audio": {"output": {"format": {"type": "audio/opus"}}}},
             "invalid_value",
-            "session.audio.output.format",
+            "session.audio.output.format.type",
         ),
         (
             {"type": "realtime", "audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}},
