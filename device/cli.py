@@ -123,11 +123,11 @@ def _ctl_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "verb",
         choices=[
-            *("press", "release", "tap", "wake", "status", "transcript", "volume"),
+            *("press", "release", "tap", "wake", "say", "status", "transcript", "volume"),
             *("mute", "unmute", "forget", "watch", "quit"),
         ],
     )
-    parser.add_argument("value", nargs="?", type=int, help="for volume: 0 to 100")
+    parser.add_argument("value", nargs="?", help="for volume: 0 to 100; for say: the words to be answered")
     parser.add_argument("--socket", type=Path, help="the daemon's control socket, over --config")
     _config_options(parser)
     _json_option(parser)
@@ -189,7 +189,7 @@ def _ctl(options: argparse.Namespace) -> int:
         for event in watch(socket):
             print(json.dumps(event), flush=True)
         return 0
-    answer = request(socket, {"cmd": options.verb, "value": options.value})
+    answer = request(socket, {"cmd": options.verb, **_argument(options.verb, options.value)})
     if options.json:
         print(json.dumps(answer, indent=2))
     elif answer.get("ok"):
@@ -197,6 +197,12 @@ def _ctl(options: argparse.Namespace) -> int:
     else:
         print(f"pressel: {answer.get('error')}", file=sys.stderr)
     return 0 if answer.get("ok") else 1
+
+
+def _argument(verb: str, value: str | None) -> dict[str, Any]:
+    if verb == "say":
+        return {"text": value}
+    return {"value": int(value) if value is not None and value.isdecimal() else value}
 
 
 def _socket_of(options: argparse.Namespace) -> Path:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from device.core.sessions import Turn
 
 Answer = dict[str, Any]
+_LONGEST_TEXT = 2000
 _EDGES = {
     "press": (("button", True),),
     "release": (("button", False),),
@@ -61,11 +62,19 @@ def _volume(daemon: Controlled, request: Answer) -> Answer:
     return {"volume": value}
 
 
+def _say(daemon: Controlled, request: Answer) -> None:
+    text = request.get("text")
+    if not isinstance(text, str) or not text.strip() or len(text) > _LONGEST_TEXT:
+        raise ValueError(f"say takes 1 to {_LONGEST_TEXT} characters of text")
+    daemon.post(e.Typed(" ".join(text.split())))
+
+
 _COMMANDS: dict[str, Callable[[Controlled, Answer], Answer | None]] = {
     **dict.fromkeys(_EDGES, _panel),
     "status": lambda daemon, _request: daemon.status(),
     "transcript": _transcript,
     "volume": _volume,
+    "say": _say,
     "mute": lambda daemon, _request: daemon.post(e.MuteSet(on=True)),
     "unmute": lambda daemon, _request: daemon.post(e.MuteSet(on=False)),
     "forget": lambda daemon, _request: daemon.post(e.Forgotten()),

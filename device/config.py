@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from device.core.conversation import Rules
-from device.core.grant import is_loopback
+from device.core.grant import Codec, is_loopback
 from device.dsp.vad import VadSettings
 from device.errors import ConfigError
 
@@ -77,10 +77,15 @@ class PanelConfig(Section, frozen=True):
 
 
 class BackendConfig(Section, frozen=True):
-    """Where grants come from; `realtime_url` and `model` are for kind "token" only."""
+    """Where grants come from; `dialect`, `realtime_url` and `model` are for kind "token" only.
 
-    kind: Literal["companion", "token"] = "companion"
+    `codec`: what sound is sent and asked for as; unset leaves it to the companion.
+    """
+
+    kind: Literal["companion", "token", "realtime-session", "unmute"] = "companion"
     url: str = ""
+    dialect: Literal["openai", "openai-beta", "outspeed"] = "openai"
+    codec: Codec | None = None
     endpoint: str = "default"
     token_file: str | None = None
     token_credential: str = "pressel-token"  # noqa: S105 # the name of a systemd credential
@@ -102,6 +107,16 @@ class SessionConfig(Section, frozen=True):
     vad_threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
     vad_prefix_ms: Milliseconds = 300
     vad_silence_ms: Milliseconds = 500
+
+
+class UnmuteConfig(Section, frozen=True):
+    """Who speaks, for kind "unmute"; `voice` by its name or path, "" for the server's own."""
+
+    character: str = ""
+    scenario: str = ""
+    language: Literal["en", "fr", "en/fr", "fr/en"] | None = None
+    voice: str = ""
+    recording_consent: bool = False
 
 
 class TalkConfig(Section, frozen=True):
@@ -138,6 +153,7 @@ class Config(Section, frozen=True):
     hardware_aec: bool = False
     backend: BackendConfig = BackendConfig()
     session: SessionConfig = SessionConfig()
+    unmute: UnmuteConfig = UnmuteConfig()
     talk: TalkConfig = TalkConfig()
     vad: VadSettings = VadSettings()
     audio: AudioConfig = AudioConfig()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from device.config import Config
     from device.core.sessions import Turn
+    from device.net.session import Session as NetSession
     from device.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -197,6 +198,8 @@ class Daemon:
                 }
                 facts = {"session_id" if key == "id" else key: value for key, value in self._session.items()}
                 self._publish("session", **facts)
+            case e.Restored() if self._session and event.turns:
+                self._session = {**self._session, "rung": "live"}
             case e.ReplyText():
                 self._publish("transcript", role="assistant", text=event.text, final=False)
             case e.ReplySounded():
@@ -228,6 +231,7 @@ class Daemon:
             turn_end="client" if client_ends else "server",
             resume_session=order.resume,
             turns=len(order.turns),
+            codec=self._config.backend.codec,
         )
         self._attempt = Attempt(
             order.attempt,
@@ -271,6 +275,11 @@ class Daemon:
 
     def _discard_turn(self, _order: a.DiscardTurn) -> None:
         self._parts.uplink.discard()
+
+    def _say(self, order: a.Say) -> None:
+        session = self._open_session(order.attempt)
+        if session:
+            session.say(order.text)
 
     def _request_reply(self, order: a.RequestReply) -> None:
         session = self._open_session(order.attempt)
@@ -325,7 +334,7 @@ class Daemon:
     def _tell(self, order: a.Tell) -> None:
         self.tell(order.level, order.text)
 
-    def _open_session(self, attempt: int) -> Any:
+    def _open_session(self, attempt: int) -> NetSession | None:
         current = self._attempt
         return current.session if current and current.number == attempt else None
 
@@ -348,6 +357,9 @@ class Daemon:
             pattern = "fault"
         self._parts.panel.show(pattern)
         self._parts.rest(state is State.IDLE)
+        session = self._open_session(self._conversation.attempt)
+        waits = state in (State.AWAITING, State.SPEAKING) and session and session.continuous
+        self._parts.uplink.fill(session if waits else None)
 
     def _publish(self, kind: str, **facts: Any) -> None:
         self._parts.control.publish({"event": kind, "t": time.monotonic(), "at": time.time(), **facts})
@@ -405,6 +417,7 @@ _EXECUTORS: dict[type[a.Action], str] = {
     a.ReopenTurn: "_reopen_turn",
     a.CloseTurn: "_close_turn",
     a.DiscardTurn: "_discard_turn",
+    a.Say: "_say",
     a.RequestReply: "_request_reply",
     a.AdmitReply: "_admit_reply",
     a.RefuseReply: "_refuse_reply",

@@ -7,6 +7,7 @@ PresselError
 ├── BackendError   the companion's: no grant (kind says whether to try again)
 ├── LinkError      the network's: the session's socket is refused or gone
 ├── ProtocolError  the provider's: a message that makes no sense
+├── CodecError     the sound's: no codec for it, or not such sound
 └── StateError     the state folder's: locked, unreadable
 """
 
@@ -37,15 +38,20 @@ class BackendError(PresselError):
 
 
 class LinkError(PresselError):
-    """The session's socket is refused or gone. `fatal` when trying again cannot help."""
+    """The session's socket is refused or gone; `fatal`: trying again cannot help. `code`: of its close."""
 
-    def __init__(self, text: str, *, fatal: bool = False) -> None:
+    def __init__(self, text: str, *, fatal: bool = False, code: int | None = None) -> None:
         super().__init__(text)
         self.fatal = fatal
+        self.code = code
 
 
 class ProtocolError(PresselError):
     """A message from the provider that makes no sense; the session goes on without it."""
+
+
+class CodecError(PresselError):
+    """Sound that cannot be encoded or decoded here."""
 
 
 class StateError(PresselError):

@@ -11,7 +11,7 @@ from device.audio.ring import Ring
 from device.config import read_token
 from device.dsp.resample import Resampler
 from device.dsp.vad import Vad
-from device.errors import AudioError
+from device.errors import AudioError, ConfigError
 from device.net.uplink import Uplink
 from device.panel.simulated import SimulatedPanel
 from device.system.control import ControlServer
@@ -184,12 +184,17 @@ def _make_panel(config: Config) -> Panel:
 
 
 def _make_backend(config: Config) -> Backend:
-    from device.net.backend import CompanionBackend, TokenBackend  # noqa: PLC0415 # measured: half of the start-up
-
     backend = config.backend
-    if backend.kind == "companion":
-        return CompanionBackend(backend.url, read_token(backend), allow_insecure=backend.allow_insecure)
-    return TokenBackend(backend.url, backend.realtime_url, backend.model, session_settings(config))
+    match backend.kind:  # only the one in use is loaded: it is half of the start-up
+        case "companion":
+            from device.net.backend import CompanionBackend  # noqa: PLC0415 # see above
+
+            return CompanionBackend(backend.url, read_token(backend), allow_insecure=backend.allow_insecure)
+        case "token":
+            from device.net.token_backend import TokenBackend  # noqa: PLC0415 # see above
+
+            return TokenBackend(backend.url, backend.realtime_url, backend.model, session_settings(config))
+    raise ConfigError(f'backend.kind "{backend.kind}" is not there yet')
 
 
 def session_settings(config: Config) -> dict[str, Any]:

@@ -76,6 +76,14 @@ class DiscardTurn(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class Say(Action):
+    """Give the server words that the owner wrote, as the user's turn, and ask for the reply."""
+
+    attempt: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestReply(Action):
     """Ask for a reply to what the server already knows."""
 

@@ -42,10 +42,11 @@ class Rules:
 
 @dataclass
 class Turn:
-    """The user's turn in the making: hands free or by the button, open or ended, and how far it got."""
+    """The user's turn in the making: by button, hands free or written, open or ended, and how far it got."""
 
     began: float
     hands_free: bool
+    written: str = ""
     ended: bool = False
     speech: bool = False
     item: str | None = None
@@ -66,6 +67,8 @@ class Conversation:
         self._patient_until = 0.0
         self._replies = Replies()
         self._awaits_tools = False
+        self._writing = False  # the talk is in writing: the microphone stays shut after a reply
+        self._written = 0
         self._hold_ends_talk = False
         self._quiet_at = float("-inf")
         self._load(stored)
@@ -109,7 +112,7 @@ class Conversation:
                 assert self._turn
                 self._turn.hands_free = False
                 return []
-            case State.CONNECTING if hands_free:
+            case State.CONNECTING if hands_free and not self._writing:
                 return self._abandon(now)
             case State.CONNECTING:
                 return self._reopen()
@@ -136,6 +139,7 @@ class Conversation:
 
     def _open_turn(self, at: float, lead_ms: int, now: float, *, hands_free: bool) -> Actions:
         self._turn = Turn(began=at, hands_free=hands_free)
+        self._writing = False
         begun: Actions = [a.BeginTurn(at, lead_ms)]
         self._timers["turn"] = at + self._rules.longest_turn_ms / 1000
         if self._up:
@@ -143,8 +147,38 @@ class Conversation:
             return [*begun, a.AttachTurn(self.attempt)]
         return [*begun, *self._connect_anew(now)]
 
+    def _typed(self, event: e.Typed, now: float) -> Actions:
+        if self.state in (State.CONNECTING, State.RETRYING):
+            return [a.Tell("warning", "no session is open yet; write it again when one is")]
+        given_up: Actions = []
+        match self.state:
+            case State.LISTENING:
+                given_up = [a.DiscardTurn()]
+            case State.AWAITING | State.SPEAKING:
+                given_up = [*self._interrupt(now), a.CloseTurn()]
+            case _:
+                self._writing = True
+        self._turn = Turn(began=now, hands_free=False, written=event.text, ended=True)
+        self._timers.pop("turn", None)
+        if not self._up:
+            return [*given_up, *self._connect_anew(now)]
+        self._await(now)
+        return [*given_up, *self._say()]
+
+    def _say(self) -> Actions:
+        """Hand the written words over; they are the user's turn from here on."""
+        assert self._turn
+        self._written += 1
+        self._turn.item = f"written-{self._written}"
+        return [
+            *self._note(self._turn.item, "user", self._turn.written),
+            a.Say(self.attempt, self._turn.written),
+        ]
+
     def _reopen(self) -> Actions:
         assert self._turn
+        if self._turn.written:
+            return []
         was_ended, self._turn.ended = self._turn.ended, False
         self._timers["turn"] = self._turn.began + self._rules.longest_turn_ms / 1000
         return [a.ReopenTurn()] if was_ended else []
@@ -209,7 +243,14 @@ class Conversation:
         self._await(now)
         if self._known_to_server(event.rung, self._turn):
             return [*told, a.CloseTurn(), a.RequestReply(self.attempt)]
+        if self._turn.written:
+            return [*told, *self._say()]
         return [*told, a.AttachTurn(self.attempt)]
+
+    def _restored(self, event: e.Restored, _now: float) -> Actions:
+        self._memory = Memory(event.turns, keep=self._rules.keep_turns)
+        told = a.Tell("info", f"the server remembers {len(event.turns)} turns of the conversation")
+        return [told, self._remember()]
 
     def _known_to_server(self, rung: str, turn: Turn) -> bool:
         """Say nothing twice: a restored session has what was accepted, a seeded one what was transcribed."""
@@ -351,6 +392,18 @@ class Conversation:
             told += self._after_reply(now, tail_ms=0)
         return told
 
+    def _withdrawn(self, _event: e.Withdrawn, now: float) -> Actions:
+        if not self._replies:
+            return []
+        cut = self._interrupt(now)
+        if self.state is State.AWAITING:  # another reply follows, to what was said over this one
+            return cut
+        if self._ear == "server" and self._turn and not self._turn.ended:
+            self._turn.speech = True
+            self._listen(now)
+            return cut
+        return [*cut, *self._after_reply(now, tail_ms=0)]
+
     def _reply_heard(self, event: e.ReplyHeard, now: float) -> Actions:
         if event.reply_id not in self._replies:
             return []
@@ -365,7 +418,7 @@ class Conversation:
 
     def _after_reply(self, now: float, tail_ms: int) -> Actions:
         """Nobody speaks any more: listen again in an open talk, else stand by."""
-        if self._rules.mode == "push_to_talk":
+        if self._rules.mode == "push_to_talk" or self._writing:
             self._rest(now)
             return []
         if self._up and self._turn and not self._turn.ended:  # the uplink was open all along
@@ -478,8 +531,10 @@ _HANDLERS: dict[type[e.Event], str] = {
     e.Woken: "_woken",
     e.MuteSet: "_mute_set",
     e.Forgotten: "_forgotten",
+    e.Typed: "_typed",
     e.Elapsed: "_elapsed",
     e.Opened: "_opened",
+    e.Restored: "_restored",
     e.Lost: "_lost",
     e.Troubled: "_troubled",
     e.SpeechStarted: "_speech_started",
@@ -489,6 +544,7 @@ _HANDLERS: dict[type[e.Event], str] = {
     e.ReplyStarted: "_reply_started",
     e.ReplyText: "_reply_text",
     e.ReplyEnded: "_reply_ended",
+    e.Withdrawn: "_withdrawn",
     e.ReplySounded: "_reply_sounded",
     e.ReplyHeard: "_reply_heard",
     e.ReplyCut: "_reply_cut",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from device.core.sessions import Rung
+    from device.core.sessions import Rung, Turn
 
 Source = Literal["local", "server"]
 
@@ -66,6 +66,13 @@ class Forgotten(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Typed(Event):
+    """The owner wrote what would else be said."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Elapsed(Event):
     """The deadline that the conversation named has come."""
 
@@ -81,6 +88,13 @@ class Opened(Attempted):
     provider: str
     rung: Rung
     ends_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Restored(Attempted):
+    """The server told what it remembers of the conversation."""
+
+    turns: tuple[Turn, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +179,11 @@ class ReplyEnded(Attempted):
     audio: bool
     trouble: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn(Attempted):
+    """The server took back what it was saying: the user spoke over it."""
 
 
 @dataclass(frozen=True, slots=True)

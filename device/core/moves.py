@@ -40,7 +40,7 @@ def _row(moves: Mapping[type[e.Event], State | tuple[State, ...]]) -> Moves:
 
 def _notes(state: State) -> dict[type[e.Event], State]:
     """Facts of an open session that are noted and move nothing."""
-    kinds = (e.TurnAccepted, e.UserSaid, e.ReplyText, e.ReplyCut, e.Troubled)
+    kinds = (e.TurnAccepted, e.UserSaid, e.ReplyText, e.ReplyCut, e.Troubled, e.Restored)
     return dict.fromkeys(kinds, state)
 
 
@@ -49,6 +49,7 @@ MOVES: dict[State, Moves] = {
         {
             e.Pressed: (_S.IDLE, _S.CONNECTING),
             e.Woken: (_S.IDLE, _S.CONNECTING),
+            e.Typed: _S.CONNECTING,
             e.MuteSet: _S.IDLE,
             e.Forgotten: _S.IDLE,
             e.ReplyCut: _S.IDLE,
@@ -65,6 +66,8 @@ MOVES: dict[State, Moves] = {
             e.Opened: (_S.LISTENING, _S.AWAITING),
             e.Lost: (_S.RETRYING, _S.IDLE),
             e.Pressed: (_S.CONNECTING, _S.IDLE),
+            e.Typed: _S.CONNECTING,
+            e.Troubled: _S.CONNECTING,
             e.Elapsed: _S.CONNECTING,
             e.ReplyCut: _S.CONNECTING,
         }
@@ -79,6 +82,7 @@ MOVES: dict[State, Moves] = {
             e.Forgotten: _S.IDLE,
             e.Pressed: _S.CONNECTING,
             e.Woken: _S.CONNECTING,
+            e.Typed: _S.RETRYING,
             e.Elapsed: (_S.RETRYING, _S.CONNECTING),
             e.ReplyCut: _S.RETRYING,
         }
@@ -88,6 +92,7 @@ MOVES: dict[State, Moves] = {
             **_notes(_S.READY),
             e.Pressed: (_S.READY, _S.LISTENING),
             e.Woken: (_S.READY, _S.LISTENING),
+            e.Typed: _S.AWAITING,
             e.MuteSet: _S.READY,
             e.Forgotten: _S.IDLE,
             e.ReplyStarted: _S.AWAITING,
@@ -102,6 +107,7 @@ MOVES: dict[State, Moves] = {
             e.Pressed: (_S.LISTENING, _S.READY),
             e.Released: (_S.LISTENING, _S.AWAITING, _S.READY),
             e.Held: (_S.LISTENING, _S.READY),
+            e.Typed: _S.AWAITING,
             e.SpeechStarted: _S.LISTENING,
             e.SpeechEnded: (_S.LISTENING, _S.AWAITING),
             e.ReplyStarted: (_S.LISTENING, _S.AWAITING),
@@ -117,6 +123,8 @@ MOVES: dict[State, Moves] = {
             **_notes(_S.AWAITING),
             e.Pressed: (_S.AWAITING, _S.LISTENING),
             e.Woken: (_S.AWAITING, _S.LISTENING),
+            e.Typed: _S.AWAITING,
+            e.Withdrawn: _S.AWAITING,
             e.SpeechStarted: (_S.AWAITING, _S.LISTENING),
             e.ReplyStarted: _S.AWAITING,
             e.ReplySounded: (_S.AWAITING, _S.SPEAKING),
@@ -132,6 +140,8 @@ MOVES: dict[State, Moves] = {
             **_notes(_S.SPEAKING),
             e.Pressed: (_S.SPEAKING, _S.LISTENING, _S.CONNECTING),
             e.Woken: (_S.SPEAKING, _S.LISTENING, _S.CONNECTING),
+            e.Typed: (_S.AWAITING, _S.CONNECTING),
+            e.Withdrawn: (_S.SPEAKING, _S.READY, _S.LISTENING),
             e.SpeechStarted: (_S.SPEAKING, _S.LISTENING),
             e.ReplyStarted: _S.SPEAKING,
             e.ReplySounded: _S.SPEAKING,

@@ -11,8 +11,8 @@ import msgspec
 
 from device.core import events as e
 from device.dialects import openai_wire as wire
-from device.dialects.dialect import Decoded, ReplyAudio, Send, printable
-from device.errors import ProtocolError
+from device.dialects.dialect import Decoded, ReplyAudio, printable
+from device.dialects.plain import PlainDialect, read, send, text_only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,21 +26,11 @@ _HARMLESS_CODES = {"response_cancel_not_active"}
 _NO_TOOLS = '{"error": "this device has no tools"}'
 
 
-def _frame(kind: str, **fields: Any) -> str:
-    return msgspec.json.encode({"type": kind, **fields}).decode()
-
-
-class OpenAIDialect:
-    """One session's protocol. Not thread-safe but for `audio`, which has no state.
-
-    `turns` seed a session that could not be restored; `clock_offset_s` turns epoch into monotonic seconds.
-    """
+class OpenAIDialect(PlainDialect):
+    """One session's protocol."""
 
     def __init__(self, attempt: int, grant: Grant, turns: Sequence[Turn], clock_offset_s: float) -> None:
-        self._attempt = attempt
-        self._grant = grant
-        self._turns = grant.history or tuple(turns)
-        self._offset = clock_offset_s
+        super().__init__(attempt, grant, turns, clock_offset_s)
         self._rung: Rung = "fresh"
         self._opened = False
         self._active: str | None = None
@@ -51,66 +41,66 @@ class OpenAIDialect:
 
     # --- what the device says
 
-    def audio(self, pcm: bytes) -> str:
-        """Append PCM16 mono at the grant's input rate."""
-        return msgspec.json.encode({"type": "input_audio_buffer.append", "audio": pcm}).decode()
+    def audio(self, sound: bytes) -> str:
+        """Append sound in the grant's input encoding."""
+        return msgspec.json.encode({"type": "input_audio_buffer.append", "audio": sound}).decode()
 
-    def end_turn(self) -> list[str]:
+    def end_turn(self) -> list[Decoded]:
         """Commit the user's audio and ask for the reply, which waits until a cancelled one has ended."""
-        return [_frame("input_audio_buffer.commit"), *self.request_reply()]
+        return [send("input_audio_buffer.commit"), *self.request_reply()]
 
-    def request_reply(self) -> list[str]:
+    def say(self, text: str) -> list[Decoded]:
+        """Add the words as the user's turn and ask for the reply."""
+        item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+        return [send("conversation.item.create", item=item), *self.request_reply()]
+
+    def request_reply(self) -> list[Decoded]:
         """Ask for a reply to what the server already knows."""
         self._items.clear()
         if self._active is not None:
             self._create_due = True
             return []
-        return [_frame("response.create")]
+        return [send("response.create")]
 
-    def discard_turn(self) -> list[str]:
+    def discard_turn(self) -> list[Decoded]:
         """Have the server drop audio that was appended and not committed."""
-        return [_frame("input_audio_buffer.clear")]
+        return [send("input_audio_buffer.clear")]
 
-    def refuse_reply(self, reply_id: str) -> list[str]:
+    def refuse_reply(self, reply_id: str) -> list[Decoded]:
         """Cancel a reply that nobody wants to hear."""
-        return [_frame("response.cancel", response_id=reply_id)] if reply_id == self._active else []
+        return [send("response.cancel", response_id=reply_id)] if reply_id == self._active else []
 
-    def interrupt(self, item_id: str | None, heard_ms: int) -> list[str]:
+    def interrupt(self, item_id: str | None, heard_ms: int) -> list[Decoded]:
         """Cancel the reply and cut it to what was heard: `item_id` to `heard_ms`, later items to 0."""
         self._create_due = False
-        frames = [_frame("response.cancel", response_id=self._active)] if self._active else []
+        frames: list[Decoded] = [send("response.cancel", response_id=self._active)] if self._active else []
         names = list(self._items)
         first = names.index(item_id) if item_id in self._items else 0
         for name in names[first:]:
-            received_ms = self._items[name] // 2 * 1000 // self._grant.output.rate
-            end_ms = min(heard_ms, received_ms) if name == item_id else 0
+            received_ms = int(self._items[name] / self._grant.output.bytes_per_ms)
+            end_ms = max(0, min(heard_ms, received_ms)) if name == item_id else 0
             frames.append(
-                _frame(
-                    "conversation.item.truncate", item_id=name, content_index=0, audio_end_ms=max(0, end_ms)
-                )
+                send("conversation.item.truncate", item_id=name, content_index=0, audio_end_ms=end_ms)
             )
         self._items.clear()
         return frames
 
-    def refuse_tool(self, call_id: str) -> list[str]:
+    def refuse_tool(self, call_id: str) -> list[Decoded]:
         """Answer a call politely: there is no such tool here."""
         item = {"type": "function_call_output", "call_id": call_id, "output": _NO_TOOLS}
-        return [_frame("conversation.item.create", item=item)]
+        return [send("conversation.item.create", item=item)]
 
     # --- what the server says
 
     def decode(self, frame: str | bytes) -> list[Decoded]:
         """Read one frame. Raises ProtocolError, one line, when it makes no sense; the session goes on."""
-        if isinstance(frame, bytes):
-            raise ProtocolError(
-                f"the provider sent {len(frame)} bytes of binary where JSON text belongs; dropped"
-            )
-        kind = _decode(frame, wire.Kind, "message").type
+        text = text_only(frame)
+        kind = read(text, wire.Kind, "message").type
         reader = _READERS.get(kind)
         if reader is None:
             return []
         shape, method = reader
-        found: list[Decoded] = getattr(self, method)(_decode(frame, shape, kind))
+        found: list[Decoded] = getattr(self, method)(read(text, shape, kind))
         return found
 
     def _created(self, message: wire.SessionEvent) -> list[Decoded]:
@@ -120,10 +110,10 @@ class OpenAIDialect:
             "live" if live else "seeded" if self._turns and self._grant.resume != "fresh" else "fresh"
         )
         settings = {"type": "realtime", **self._grant.session}
-        opening = [_frame("session.update", event_id=_UPDATE_ID, session=settings)]
+        opening: list[Decoded] = [send("session.update", event_id=_UPDATE_ID, session=settings)]
         if self._rung == "seeded":
-            opening += [_frame("conversation.item.create", item=_seed(turn)) for turn in self._turns]
-        return [Send(frame) for frame in opening]
+            opening += [send("conversation.item.create", item=_seed(turn)) for turn in self._turns]
+        return opening
 
     def _updated(self, message: wire.SessionEvent) -> list[Decoded]:
         if self._opened:
@@ -163,7 +153,7 @@ class OpenAIDialect:
     def _audio_delta(self, message: wire.AudioDelta) -> list[Decoded]:
         found: list[Decoded] = []
         pcm = self._odd.pop(message.item_id, b"") + message.delta
-        if len(pcm) % 2:
+        if self._grant.output.encoding == "pcm16" and len(pcm) % 2:
             if message.response_id not in self._sounded:
                 line = f"reply {message.response_id} came in odd byte counts; joined across messages"
                 found.append(e.Troubled(self._attempt, line))
@@ -191,7 +181,7 @@ class OpenAIDialect:
         ended = e.ReplyEnded(self._attempt, response.id, audio, _trouble(response), calls)
         if self._create_due and self._active is None:
             self._create_due = False
-            return [ended, Send(_frame("response.create"))]
+            return [ended, send("response.create")]
         return [ended]
 
     def _rate_limits(self, message: wire.RateLimits) -> list[Decoded]:
@@ -213,13 +203,6 @@ class OpenAIDialect:
         if fault.code in _FATAL_CODES or (fault.event_id == _UPDATE_ID and not self._opened):
             return [e.Lost(self._attempt, line, fatal=True)]
         return [e.Troubled(self._attempt, line)]
-
-
-def _decode(frame: str, shape: type[Any], kind: str) -> Any:
-    try:
-        return msgspec.json.decode(frame, type=shape)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise ProtocolError(f"the provider sent a bad {printable(kind)}: {error}; dropped") from None
 
 
 def _fault_line(fault: wire.Fault) -> str:

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
     from device.core.grant import Grant, GrantRequest
     from device.core.sessions import Turn
+    from device.dialects.dialect import Dialect
     from device.net.backend import Backend
     from device.net.downlink import Player
 
-DIALECTS = {"openai": OpenAIDialect}
+DIALECTS: dict[str, Callable[[int, Grant, Sequence[Turn], float], Dialect]] = {
+    "openai": OpenAIDialect,
+}
+_LEAST_LIFE_S = 5.0  # a secret that ends sooner is not worth connecting with
 
 
 class Attempt:
@@ -83,26 +87,22 @@ class Attempt:
             raise
 
     def _open(self) -> Session | None:
-        grant = self._backend.mint(self._request, self._now())
+        grant = self._mint()
         if self._cancelled:
             return None
-        link = Link(grant.url, grant.auth)
-        session = self._session(link, grant)
+        if grant.notice:
+            self._on_event(e.Troubled(self.number, grant.notice))
+        dialect = DIALECTS[grant.dialect](self.number, grant, self._turns, self._offset)
+        session = Session(self.number, lambda: Link(grant), dialect, self.downlink, on_event=self._on_event)
         with self._lock:
             if not self._cancelled:
                 self.session = session
                 return session
-        link.close()
+        session.close()
         return None
 
-    def _session(self, link: Link, grant: Grant) -> Session:
-        dialect = DIALECTS[grant.dialect](self.number, grant, self._turns, self._offset)
-        return Session(
-            self.number,
-            link,
-            dialect,
-            self.downlink,
-            input_rate=grant.input.rate,
-            output_rate=grant.output.rate,
-            on_event=self._on_event,
-        )
+    def _mint(self) -> Grant:
+        grant = self._backend.mint(self._request, self._now())
+        if grant.expires_at is not None and grant.expires_at - self._now() < _LEAST_LIFE_S:
+            return self._backend.mint(self._request, self._now())
+        return grant

@@ -1,4 +1,4 @@
-"""Asks for a grant over HTTP: Pressel's companion, or a plain backend that passes a mint through."""
+"""Asks for a grant over HTTP: the port, Pressel's companion, and what all backends share of HTTP."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 import msgspec
 import requests
 
-from device.core.grant import Auth, Grant, GrantRequest, is_loopback
+from device.core.grant import Grant, GrantRequest, is_loopback
 from device.dialects.dialect import printable
 from device.errors import BackendError
 
-_TIMEOUTS_S = (5, 15)  # to connect, to answer
+_TIMEOUTS_S = (5.0, 15.0)  # to connect, to answer
 _LONGEST_ANSWER = 1 << 20
 _NEVER_AGAIN = {400, 401, 403, 404, 405, 422}
 
@@ -34,7 +34,10 @@ class CompanionBackend:
 
     def mint(self, request: GrantRequest, now: float) -> Grant:
         """Get a grant from the companion."""
-        body = _post(self._url, msgspec.to_builtins(request), {"Authorization": f"Bearer {self._token}"})
+        wish = msgspec.to_builtins(request)
+        if request.codec is None:
+            del wish["codec"]
+        body = post(self._url, wish, {"Authorization": f"Bearer {self._token}"})
         try:
             grant = msgspec.convert(body, Grant)
         except msgspec.ValidationError as error:
@@ -45,55 +48,11 @@ class CompanionBackend:
                 "mend the companion's public URL, or set backend.allow_insecure = true",
                 fatal=True,
             )
-        return _fresh(grant, now)
+        return fresh(grant, now)
 
 
-class TokenBackend:
-    """A plain backend: `POST {url}/token` answers with OpenAI's mint response, GA or beta, passed through."""
-
-    def __init__(self, url: str, realtime_url: str, model: str, session: dict[str, Any]) -> None:
-        self._url = url.rstrip("/") + "/token"
-        self._realtime_url = f"{realtime_url}?model={model}"
-        self._session = session
-
-    def mint(self, request: GrantRequest, now: float) -> Grant:
-        """Get a secret; where the session runs and how it is set comes from the configuration."""
-        body = _post(self._url, {"type": "realtime", **self._session}, {})
-        secret, expires_at, session_id = _mint_response(body)
-        return _fresh(
-            Grant(
-                dialect="openai",
-                url=self._realtime_url,
-                auth=Auth("bearer", secret),
-                provider="openai",
-                session_id=session_id,
-                resume="seeded" if request.turns else "fresh",
-                expires_at=expires_at,
-                session=self._session,
-            ),
-            now,
-        )
-
-
-def _mint_response(body: Any) -> tuple[str, float | None, str | None]:
-    """Read OpenAI's mint response: GA `value`, beta `client_secret.value`; 200 without either is an error."""
-    fields = body if isinstance(body, dict) else {}
-    nested = fields.get("client_secret")
-    holder = nested if isinstance(nested, dict) else fields
-    secret, expires_at = holder.get("value"), holder.get("expires_at")
-    if not isinstance(secret, str) or not secret:
-        reason = _error_line(fields) or "no secret in the answer"
-        raise BackendError(f"the backend answered 200 without a session secret: {reason}")
-    session = fields.get("session")
-    named = session.get("id") if isinstance(session, dict) else fields.get("id")
-    return (
-        secret,
-        float(expires_at) if isinstance(expires_at, int | float) and expires_at > 0 else None,
-        named if isinstance(named, str) else None,
-    )
-
-
-def _fresh(grant: Grant, now: float) -> Grant:
+def fresh(grant: Grant, now: float) -> Grant:
+    """Return a grant that is still good. Raises BackendError when it has expired already."""
     if grant.expires_at is not None and grant.expires_at <= now:
         late_s = now - grant.expires_at
         raise BackendError(
@@ -102,10 +61,22 @@ def _fresh(grant: Grant, now: float) -> Grant:
     return grant
 
 
-def _post(url: str, body: Any, headers: dict[str, str]) -> Any:
+def post(url: str, body: Any, headers: dict[str, str] | None = None) -> Any:
+    """POST a JSON body (None: an empty one) and return the JSON answer. Raises BackendError."""
+    return _ask("POST", url, body, headers or {}, _TIMEOUTS_S)
+
+
+def get(url: str, timeout_s: float = 15.0) -> Any:
+    """Return the JSON answer of a GET. Raises BackendError."""
+    return _ask("GET", url, None, {}, (min(5.0, timeout_s), timeout_s))
+
+
+def _ask(method: str, url: str, body: Any, headers: dict[str, str], timeouts_s: tuple[float, float]) -> Any:
     where = urlsplit(url).netloc
     try:
-        with requests.post(url, json=body, headers=headers, timeout=_TIMEOUTS_S, stream=True) as answer:
+        with requests.request(
+            method, url, json=body, headers=headers, timeout=timeouts_s, stream=True
+        ) as answer:
             text = answer.raw.read(_LONGEST_ANSWER + 1, decode_content=True)
             return _read_answer(where, answer, text)
     except requests.exceptions.SSLError as error:
@@ -133,7 +104,7 @@ def _read_answer(where: str, answer: requests.Response, text: bytes) -> Any:
 
 def _refusal(where: str, answer: requests.Response, body: Any) -> BackendError:
     status = answer.status_code
-    reason = _error_line(body) or answer.reason or "no reason given"
+    reason = error_line(body) or answer.reason or "no reason given"
     mend = "; check the device token" if status in (401, 403) else ""
     return BackendError(
         f"the backend at {where} answered {status}: {reason}{mend}",
@@ -147,8 +118,8 @@ def _retry_after(value: str | None) -> float | None:
     return float(value) if value is not None and value.strip().isdecimal() else None
 
 
-def _error_line(body: Any) -> str | None:
-    """Find the words of an error in the shapes backends use."""
+def error_line(body: Any) -> str | None:
+    """Return the words of an error in the shapes that backends use, as one line; None when there are none."""
     if not isinstance(body, dict):
         return None
     error = body.get("error", body.get("message"))

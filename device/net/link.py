@@ -17,10 +17,10 @@ from device.dialects.dialect import printable
 from device.errors import LinkError
 
 if TYPE_CHECKING:
-    from device.core.grant import Auth
+    from device.core.grant import Grant
 
 Frame = str | bytes
-_FATAL_CLOSES = {3000, 4000}
+_FATAL_CLOSES = {3000, *range(4000, 4100)}
 _OPTIONS = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1))
 
 
@@ -32,16 +32,15 @@ class Link:
 
     def __init__(
         self,
-        url: str,
-        auth: Auth,
+        grant: Grant,
         *,
         connect_timeout_s: float = 10.0,
         ping_s: float = 5.0,
         outbox_bytes: int = 8 << 20,
         frame_limit: int = 4 << 20,
     ) -> None:
-        self._where = urlsplit(url).netloc
-        self._socket = _open(url, auth, connect_timeout_s)
+        self._where = urlsplit(grant.url).netloc
+        self._socket = _open(grant, connect_timeout_s)
         self._socket.settimeout(ping_s)
         self._ping_s = ping_s
         self._outbox: deque[Frame] = deque()
@@ -150,21 +149,19 @@ class Link:
     def _closed(self, payload: bytes) -> LinkError:
         code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
         reason = printable(payload[2:].decode(errors="replace"))
-        mend = "; the server wants another protocol or key: check the provider's settings" * (
-            code in _FATAL_CLOSES
-        )
-        line = f"{self._where} closed the session with {code}{' ' + reason if reason else ''}{mend}"
-        return self._failure or LinkError(line, fatal=code in _FATAL_CLOSES)
+        line = f"{self._where} closed the session with {code}{' ' + reason if reason else ''}"
+        return self._failure or LinkError(line, fatal=code in _FATAL_CLOSES, code=code)
 
 
-def _open(url: str, auth: Auth, timeout_s: float) -> websocket.WebSocket:
+def _open(grant: Grant, timeout_s: float) -> websocket.WebSocket:
+    url, auth = grant.url, grant.auth
     where = urlsplit(url).netloc
-    headers: dict[str, str] = {}
-    subprotocols: list[str] = []
+    headers = dict(grant.headers)
+    subprotocols = list(grant.subprotocols)
     if auth.kind == "bearer":
         headers["Authorization"] = f"Bearer {auth.value}"
     elif auth.kind == "subprotocol":
-        subprotocols = ["realtime", f"openai-insecure-api-key.{auth.value}"]
+        subprotocols.append(auth.value)
     elif auth.kind == "query":
         parts = urlsplit(url)
         url = urlunsplit(parts._replace(query="&".join(filter(None, (parts.query, auth.value)))))

@@ -1,4 +1,4 @@
-"""One attempt's open session: a link, its dialect, and what comes in from it."""
+"""One attempt's open session: a link, its dialect, its codecs, and what comes in from it."""
 
 from __future__ import annotations
 
@@ -6,110 +6,206 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from device.codecs import make_decoder, make_encoder
 from device.core import events as e
-from device.dialects.dialect import Dialect, ReplyAudio, Send
-from device.errors import LinkError, ProtocolError
+from device.dialects.dialect import Decoded, Dialect, ReplyAudio, Send
+from device.errors import CodecError, LinkError, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from device.codecs import Decoder, Encoder
     from device.net.downlink import Cut, Downlink
     from device.net.link import Link
 
 _OPENING_S = 10.0  # from the open socket to the configured session
+_MOST_REDIALS = 5  # in a row, without a frame between them
 
 
 class Session:
-    """Frames out by any thread, frames in by `run` in the receiver's thread."""
+    """Frames out by any thread, frames in by `run` in the receiver's thread. `dial` opens the socket."""
 
     def __init__(
         self,
         attempt: int,
-        link: Link,
+        dial: Callable[[], Link],
         dialect: Dialect,
         downlink: Downlink,
         *,
-        input_rate: int,
-        output_rate: int,
         on_event: Callable[[e.Event], None],
     ) -> None:
-        self.input_rate = input_rate  # Hz
         self.opened = False
         self._attempt = attempt
-        self._link = link
+        self._dial = dial
+        self._link = dial()
         self._dialect = dialect
         self._downlink = downlink
-        self._output_rate = output_rate
         self._on_event = on_event
         self._lock = threading.Lock()  # the dialect's state; never taken for audio
+        self._ended = threading.Event()
+        self._redials = 0
+        self._encoder: Encoder | None = None
+        self._decoder: Decoder | None = None
+        self._pieces: dict[
+            str, tuple[str, Decoder]
+        ] = {}  # by reply: of a message that named its own MIME type
+
+    @property
+    def input_rate(self) -> int:
+        """Hz of the PCM16 that `send_audio` takes; certain once the session is opened."""
+        return self._dialect.input.rate
+
+    @property
+    def continuous(self) -> bool:
+        """Whether silence is to be sent while a reply is awaited or sounds."""
+        return self._dialect.continuous
 
     def send_audio(self, pcm: bytes) -> None:
-        """Send PCM16 mono at `input_rate`."""
-        self._link.send(self._dialect.audio(pcm))
+        """Send PCM16 mono at `input_rate`; by one thread, after the session was opened."""
+        if self._encoder is None:
+            return
+        for sound in self._encoder.encode(pcm):
+            self._link.send(self._dialect.audio(sound))
 
     def end_turn(self) -> None:
         """Commit the audio sent so far and ask for the reply."""
-        with self._lock:
-            self._send(self._dialect.end_turn())
+        self._order(self._dialect.end_turn)
+
+    def say(self, text: str) -> None:
+        """Give the server the owner's written words."""
+        self._order(lambda: self._dialect.say(text))
 
     def discard_turn(self) -> None:
         """Take back the audio sent so far."""
-        with self._lock:
-            self._send(self._dialect.discard_turn())
+        self._order(self._dialect.discard_turn)
 
     def request_reply(self) -> None:
         """Ask for a reply to what the server knows."""
-        with self._lock:
-            self._send(self._dialect.request_reply())
+        self._order(self._dialect.request_reply)
 
     def refuse_reply(self, reply_id: str) -> None:
         """Cancel a reply that was not admitted."""
-        with self._lock:
-            self._send(self._dialect.refuse_reply(reply_id))
+        self._order(lambda: self._dialect.refuse_reply(reply_id))
 
     def refuse_tool(self, call_id: str) -> None:
         """Answer a tool call with a polite no."""
-        with self._lock:
-            self._send(self._dialect.refuse_tool(call_id))
+        self._order(lambda: self._dialect.refuse_tool(call_id))
 
     def interrupt(self, cut: Cut | None) -> None:
         """Cancel the reply and cut it, at the server, to what was heard."""
-        with self._lock:
-            self._send(self._dialect.interrupt(cut.item_id if cut else None, cut.heard_ms if cut else 0))
+        item_id, heard_ms = (cut.item_id, cut.heard_ms) if cut else (None, 0)
+        self._order(lambda: self._dialect.interrupt(item_id, heard_ms))
 
     def close(self) -> None:
         """End the session; `run` returns soon after."""
+        if not self._ended.is_set():
+            self._ended.set()
+            self._order(self._dialect.closing)
         self._link.close()
 
     def run(self) -> None:
-        """Read until the link is gone, then report it."""
-        deadline = time.monotonic() + _OPENING_S
+        """Read until the link is gone for good, then report it."""
+        if self._dialect.ping_s is not None:
+            threading.Thread(target=self._ping, name=f"ping-{self._attempt}", daemon=True).start()
         try:
+            self._order(self._dialect.opening)
             while True:
-                frame = self._link.receive(None if self.opened else deadline)
-                if frame is None:
-                    self._on_event(
-                        e.Troubled(self._attempt, "the provider sent an oversized message; dropped")
-                    )
-                    continue
                 try:
-                    self._take(frame)
-                except ProtocolError as error:
-                    self._on_event(e.Troubled(self._attempt, str(error)))
+                    self._receive()
+                except LinkError as error:
+                    self._redial(error)
         except LinkError as error:
             self._on_event(e.Lost(self._attempt, str(error), fatal=error.fatal))
+        finally:
+            self._ended.set()
 
-    def _take(self, frame: str | bytes) -> None:
+    def _receive(self) -> None:
+        deadline = time.monotonic() + _OPENING_S
+        while True:
+            frame = self._link.receive(None if self.opened else deadline)
+            self._redials = 0
+            if frame is None:
+                self._on_event(e.Troubled(self._attempt, "the provider sent an oversized message; dropped"))
+                continue
+            try:
+                with self._lock:
+                    decoded = self._dialect.decode(frame)
+                self._take(decoded)
+            except ProtocolError as error:
+                self._on_event(e.Troubled(self._attempt, str(error)))
+
+    def _redial(self, error: LinkError) -> None:
+        """Dial again where the protocol allows it, with the same secret; raises the error that ends it."""
+        while True:
+            wait_s = self._dialect.redial(error.code) if self.opened else None
+            if wait_s is None or self._redials >= _MOST_REDIALS or self._ended.wait(wait_s):
+                # After a redial an old secret is refused for good: a new attempt brings a new one.
+                raise LinkError(
+                    str(error) + self._dialect.mend(error.code), fatal=error.fatal and not self._redials
+                )
+            self._redials += 1
+            try:
+                self._link = self._dial()
+            except LinkError as failure:
+                error = failure
+                continue
+            self._order(self._dialect.reopened)
+            return
+
+    def _ping(self) -> None:
+        while not self._ended.wait(self._dialect.ping_s):
+            self._order(self._dialect.ping)
+
+    def _order(self, order: Callable[[], list[Decoded]]) -> None:
         with self._lock:
-            decoded = self._dialect.decode(frame)
-            self._send([one.frame for one in decoded if isinstance(one, Send)])
-        for one in decoded:
-            if isinstance(one, ReplyAudio):
-                self._downlink.audio(one.reply_id, one.item_id, one.pcm, self._output_rate)
-            elif isinstance(one, e.Event):
-                self.opened = self.opened or isinstance(one, e.Opened)
-                self._on_event(one)
+            decoded = order()
+        self._take(decoded)
 
-    def _send(self, frames: list[str]) -> None:
-        for frame in frames:
-            self._link.send(frame)
+    def _take(self, decoded: list[Decoded]) -> None:
+        for one in decoded:
+            if isinstance(one, Send):
+                self._link.send(one.frame)
+            elif isinstance(one, ReplyAudio):
+                self._sound(one)
+            else:
+                self._report(one)
+
+    def _report(self, event: e.Event) -> None:
+        if isinstance(event, e.Opened):
+            self._open()
+        elif isinstance(event, e.ReplyEnded):
+            self._finish(event.reply_id)
+        self._on_event(event)
+
+    def _open(self) -> None:
+        try:
+            self._encoder = make_encoder(self._dialect.input.encoding, self._dialect.input.rate)
+            self._decoder = make_decoder(self._dialect.output.encoding, self._dialect.output.rate)
+        except CodecError as error:
+            raise LinkError(str(error), fatal=True) from None
+        self.opened = True
+
+    def _sound(self, piece: ReplyAudio) -> None:
+        try:
+            decoder = self._decoder_of(piece)
+            pcm = decoder.decode(piece.sound)
+        except CodecError as error:
+            self._on_event(e.Troubled(self._attempt, str(error)))
+            return
+        if pcm:
+            self._downlink.audio(piece.reply_id, piece.item_id, pcm, decoder.rate)
+
+    def _decoder_of(self, piece: ReplyAudio) -> Decoder:
+        if piece.mime is None:
+            assert self._decoder  # noqa: S101 # no dialect reports sound before it has opened
+            return self._decoder
+        if piece.reply_id not in self._pieces:
+            self._pieces[piece.reply_id] = piece.item_id, make_decoder(piece.mime, self._dialect.output.rate)
+        return self._pieces[piece.reply_id][1]
+
+    def _finish(self, reply_id: str) -> None:
+        """Let out what a decoder still holds of a reply."""
+        item_id, decoder = self._pieces.pop(reply_id, ("", None))
+        rest = decoder.flush() if decoder else b""
+        if decoder and rest:
+            self._downlink.audio(reply_id, item_id, rest, decoder.rate)

@@ -65,6 +65,8 @@ class Uplink:
         self._on_sent = on_sent
         self._after_release_s = after_release_ms / 1000
         self._orders: deque[Callable[[], None]] = deque()
+        self._filled: Outlet | None = None
+        self._silent_from = 0
         self._start: int | None = None
         self._end: int | None = None
         self._cursor = 0
@@ -118,6 +120,15 @@ class Uplink:
         """Send no more of this turn."""
         self._orders.append(self._drop)
 
+    def fill(self, outlet: Outlet | None) -> None:
+        """Send silence, at the pace of the microphone, whenever no turn is being sent; None: no more."""
+
+        def order() -> None:
+            if outlet is not self._filled:
+                self._filled, self._silent_from = outlet, self._source.written
+
+        self._orders.append(order)
+
     def discard(self) -> None:
         """Send no more, and have the server drop what it got and was not told to answer."""
 
@@ -138,7 +149,9 @@ class Uplink:
         while self._orders:
             self._orders.popleft()()
         if self._start is None or self._outlet is None or self._resampler is None or self._committed:
+            self._fill()
             return
+        self._silent_from = self._source.written
         self._skip_lost()
         limit = self._source.written if self._end is None else min(self._source.written, self._end)
         for _ in range(_MOST_BLOCKS):
@@ -150,6 +163,13 @@ class Uplink:
             self._outlet.end_turn()
             self._committed = True
             self._on_sent("commit", time.monotonic())
+
+    def _fill(self) -> None:
+        if self._filled is None:
+            return
+        while self._source.written - self._silent_from >= self._block:
+            self._silent_from += self._block
+            self._filled.send_audio(bytes(2 * (self._filled.input_rate // 50)))
 
     def _send(self, count: int) -> None:
         assert self._outlet  # noqa: S101 # pump has checked it

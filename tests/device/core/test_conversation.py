@@ -348,3 +348,87 @@ def test_a_button_takes_over_a_turn_that_the_wake_line_began() -> None:
     opened(c)
     assert c.handle(e.Pressed(1.0), 1.0) == []
     assert c.handle(e.Released(2.0), 2.0) == [a.EndTurn(2.0)]
+
+
+def test_written_words_open_a_session_and_ask_for_the_reply() -> None:
+    c = talk(STORED)
+    assert c.handle(e.Typed("what time is it"), 1.0) == [a.Connect(1, "sess_old", STORED.turns)]
+    assert c.handle(e.Pressed(1.1), 1.1) == []
+    assert kinds(c.handle(e.Typed("again"), 1.2)) == ["Tell"]
+    orders = opened(c, "live")
+    assert a.Quote("user", "what time is it") in orders
+    assert orders[-1] == a.Say(1, "what time is it")
+    assert c.state is State.AWAITING
+
+
+def test_written_words_that_were_sent_are_not_sent_twice() -> None:
+    c = talk()
+    c.handle(e.Typed("hello"), 1.0)
+    opened(c)
+    assert kinds(c.handle(e.Lost(1, "cut"), 2.0))[-1] == "Connect"
+    assert opened(c, "seeded")[-1] == a.RequestReply(2)
+    c.handle(e.Lost(2, "cut"), 3.0)
+    assert opened(c, "fresh")[-1] == a.Say(3, "hello")
+
+
+def test_written_words_silence_the_reply_that_sounds() -> None:
+    c = talk()
+    to_speaking(c)
+    assert c.handle(e.Typed("stop"), 3.0)[0] == a.Interrupt(1)
+    assert c.state is State.AWAITING
+
+
+def test_writing_leaves_the_microphone_of_an_open_talk_shut() -> None:
+    c = talk(mode="open_mic")
+    c.handle(e.Typed("hello"), 1.0)
+    opened(c)
+    c.handle(e.ReplyStarted(1, "r1"), 2.0)
+    c.handle(e.ReplySounded("r1"), 2.1)
+    c.handle(e.ReplyEnded(1, "r1", audio=True), 2.2)
+    c.handle(e.ReplyHeard("r1"), 3.0)
+    assert c.state is State.READY
+
+
+def test_written_words_take_the_place_of_a_turn_in_the_making() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    assert kinds(c.handle(e.Typed("hello"), 2.0)) == ["DiscardTurn", "Quote", "Remember", "Say"]
+
+
+def test_a_reply_that_the_server_takes_back_is_silenced_at_once() -> None:
+    c = talk()
+    to_speaking(c)
+    assert kinds(c.handle(e.Withdrawn(1), 3.0)) == ["Interrupt"]
+    assert c.state is State.READY
+    assert c.handle(e.Withdrawn(1), 3.1) == []
+
+
+def test_a_reply_taken_back_before_it_sounded_makes_room_for_the_next() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    c.handle(e.Released(2.0), 2.0)
+    assert c.handle(e.Withdrawn(1), 2.1) == []
+    c.handle(e.ReplyStarted(1, "r1"), 2.2)
+    assert kinds(c.handle(e.Withdrawn(1), 2.3)) == ["Interrupt"]
+    assert c.state is State.AWAITING
+
+
+def test_a_user_who_speaks_over_a_reply_is_listened_to_where_the_server_has_ears() -> None:
+    c = talk(mode="open_mic", turn_end="server", half_duplex=False)
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    c.handle(e.ReplyStarted(1, "r1"), 2.2)
+    c.handle(e.ReplySounded("r1"), 2.3)
+    assert kinds(c.handle(e.Withdrawn(1), 3.0)) == ["Interrupt"]
+    assert c.state is State.LISTENING
+
+
+def test_what_the_server_remembers_takes_the_place_of_the_device_s_own() -> None:
+    c = talk(STORED)
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c, "live")
+    told = c.handle(e.Restored(1, (Turn("user", "a"), Turn("assistant", "b"))), 1.0)
+    assert kinds(told) == ["Tell", "Remember"]
+    assert c.turns == (Turn("user", "a"), Turn("assistant", "b"))

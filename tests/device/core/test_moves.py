@@ -39,6 +39,7 @@ def events_for(talk: Conversation, now: float) -> list[tuple[e.Event, float]]:
         (e.MuteSet(on=True), soon),
         (e.MuteSet(on=False), soon),
         (e.Forgotten(), soon),
+        (e.Typed("hello"), soon),
         (e.Elapsed(), now),
         *((e.Opened(n, "sess_1", "local", rung, soon + 600), soon) for rung in ("live", "seeded", "fresh")),
         (e.Lost(n, "gone"), soon),
@@ -46,6 +47,8 @@ def events_for(talk: Conversation, now: float) -> list[tuple[e.Event, float]]:
         (e.Lost(n, "busy", retry_after_s=1e6), soon),
         (e.Lost(n - 1, "an old socket"), soon),
         (e.Troubled(n, "hm"), soon),
+        (e.Restored(n, (Turn("user", "hello"),)), soon),
+        (e.Withdrawn(n), soon),
         *(
             (kind(source), soon)
             for kind in (e.SpeechStarted, e.SpeechEnded)
@@ -79,7 +82,8 @@ def situation(talk: Conversation) -> object:
         talk._up,
         talk._hold_ends_talk,
         talk._awaits_tools,
-        turn and (turn.hands_free, turn.ended, turn.speech, turn.item),
+        talk._writing,
+        turn and (turn.hands_free, turn.written, turn.ended, turn.speech, (turn.item or "")[:7]),
         tuple(sorted((key, r.sounding, r.whole) for key, r in talk._replies._open.items())),
         tuple(sorted(set(talk._timers) & set(_TIMERS[talk.state]))),
         talk._memory.has("item_1"),

@@ -28,8 +28,8 @@ def say(d: OpenAIDialect, message: dict[str, Any]) -> list[Decoded]:
     return d.decode(json.dumps(message))
 
 
-def sent(items: list[Decoded] | list[str]) -> list[dict[str, Any]]:
-    return [json.loads(item.frame if isinstance(item, Send) else str(item)) for item in items]
+def sent(items: list[Decoded]) -> list[dict[str, Any]]:
+    return [json.loads(item.frame) for item in items if isinstance(item, Send)]
 
 
 def delta(reply: str, item: str, pcm: bytes) -> dict[str, Any]:
@@ -107,6 +107,16 @@ def test_a_turn_is_audio_commit_and_the_wish_for_a_reply() -> None:
     assert frame == {"type": "input_audio_buffer.append", "audio": base64.b64encode(b"\x01\x02").decode()}
     assert [m["type"] for m in sent(d.end_turn())] == ["input_audio_buffer.commit", "response.create"]
     assert sent(d.discard_turn()) == [{"type": "input_audio_buffer.clear"}]
+
+
+def test_written_words_are_an_item_and_the_wish_for_a_reply() -> None:
+    item, wish = sent(dialect().say("what time is it"))
+    assert item["item"] == {
+        "type": "message",
+        "role": "user",
+        "content": [{"type": "input_text", "text": "what time is it"}],
+    }
+    assert wish == {"type": "response.create"}
 
 
 def test_a_reply_is_asked_for_only_when_the_cancelled_one_has_ended() -> None:

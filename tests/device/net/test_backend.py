@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from device.core.grant import Auth, GrantRequest
 from device.errors import BackendError
-from device.net.backend import Backend, CompanionBackend, TokenBackend
+from device.net.backend import Backend, CompanionBackend
 from tests.servers import Answer, http_server
 
 REQUEST = GrantRequest("default", "push_to_talk", "client", "sess_0", 2)
@@ -33,10 +34,6 @@ def companion(url: str) -> Backend:
     return CompanionBackend(url, "pst_device")
 
 
-def token(url: str) -> Backend:
-    return TokenBackend(url, "wss://api.example/v1/realtime", "gpt-realtime", {"audio": {}})
-
-
 def test_the_companion_is_asked_with_the_token_and_its_grant_is_read() -> None:
     with http_server(ok(GRANT)) as server:
         grant = companion(server.url).mint(REQUEST, NOW)
@@ -55,64 +52,49 @@ def test_the_companion_is_asked_with_the_token_and_its_grant_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "session_id"),
-    [
-        ({"value": "ek_1", "expires_at": 2000, "session": {"id": "sess_ga"}}, "sess_ga"),
-        ({"id": "sess_beta", "client_secret": {"value": "ek_1", "expires_at": 2000}}, "sess_beta"),
-        ({"value": "ek_1"}, None),
-    ],
-)
-def test_a_plain_backend_passes_a_mint_through(body: Any, session_id: str | None) -> None:
-    with http_server(ok(body)) as server:
-        grant = token(server.url).mint(REQUEST, NOW)
-    assert server.asked[0][0] == "/token"
-    assert grant.auth == Auth("bearer", "ek_1")
-    assert grant.url == "wss://api.example/v1/realtime?model=gpt-realtime"
-    assert grant.session_id == session_id
-    assert grant.resume == "seeded"
-
-
-@pytest.mark.parametrize(
-    ("make", "answer", "line", "fatal", "retry_after_s"),
+    ("answer", "line", "fatal", "retry_after_s"),
     [
         (
-            companion,
             (401, b'{"error":{"message":"no such token"}}', {}),
             "401: no such token; check",
             True,
             None,
         ),
-        (companion, (429, b"{}", {"Retry-After": "7"}), "answered 429: Too Many Requests", False, 7.0),
-        (companion, (429, b"{}", {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), "429", False, None),
-        (companion, (500, b"<html>", {}), "answered 500", False, None),
+        ((429, b"{}", {"Retry-After": "7"}), "answered 429: Too Many Requests", False, 7.0),
+        ((429, b"{}", {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), "429", False, None),
+        ((500, b"<html>", {}), "answered 500", False, None),
         (
-            companion,
             (200, b"<html>hi", {"Content-Type": "text/html"}),
             "text/html where JSON belongs",
             False,
             None,
         ),
-        (companion, (200, b"[" * 100_000, {}), "where JSON belongs", False, None),
-        (companion, (200, b"{}", {}), "makes no sense: Object missing required field", False, None),
-        (companion, ok({**GRANT, "expires_at": "soon"}), "makes no sense", False, None),
-        (companion, ok({**GRANT, "expires_at": 900}), "expired 100 s ago", False, None),
-        (companion, (200, b'"' + b"x" * (2 << 20) + b'"', {}), "more than 1048576 bytes", False, None),
-        (token, ok({"error": {"message": "quota"}}), "200 without a session secret: quota", False, None),
-        (token, ok({"client_secret": {"value": 5}}), "no secret in the answer", False, None),
-        (token, ok(["x"]), "no secret in the answer", False, None),
-        (token, (502, b'{"message":"upstream\\u001b[31m"}', {}), "502: upstream [31m", False, None),
+        ((200, b"[" * 100_000, {}), "where JSON belongs", False, None),
+        ((200, b"{}", {}), "makes no sense: Object missing required field", False, None),
+        (ok({**GRANT, "expires_at": "soon"}), "makes no sense", False, None),
+        (ok({**GRANT, "expires_at": 900}), "expired 100 s ago", False, None),
+        ((200, b'"' + b"x" * (2 << 20) + b'"', {}), "more than 1048576 bytes", False, None),
     ],
 )
 def test_a_bad_answer_is_one_line_that_says_whether_to_try_again(
-    make: Any, answer: Answer, line: str, *, fatal: bool, retry_after_s: float | None
+    answer: Answer, line: str, *, fatal: bool, retry_after_s: float | None
 ) -> None:
     with http_server(answer) as server, pytest.raises(BackendError, match=r"backend|companion") as caught:
-        make(server.url).mint(REQUEST, NOW)
+        companion(server.url).mint(REQUEST, NOW)
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "pst_device" not in str(caught.value)
     assert caught.value.fatal is fatal
     assert caught.value.retry_after_s == retry_after_s
+
+
+def test_a_wish_for_a_codec_is_passed_on() -> None:
+    wish = msgspec.structs.replace(REQUEST, codec="g711_ulaw")
+    coded = {**GRANT, "input": {"encoding": "g711_ulaw", "rate": 8000}}
+    with http_server(ok(coded)) as server:
+        grant = companion(server.url).mint(wish, NOW)
+    assert json.loads(server.asked[0][2])["codec"] == "g711_ulaw"
+    assert grant.input.bytes_per_ms == 8.0
 
 
 def test_a_grant_may_not_lead_to_an_open_line() -> None:

@@ -10,18 +10,17 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from websockets.frames import Frame, Opcode
 
-from device.core.grant import Auth
+from device.core.grant import Auth, Grant
 from device.errors import LinkError
 from device.net.link import Link
 from tests.servers import until, ws_server
 
 if TYPE_CHECKING:
     from websockets.sync.server import ServerConnection
-
-NO_AUTH = Auth()
 
 
 def echo(peer: ServerConnection) -> None:
@@ -31,7 +30,7 @@ def echo(peer: ServerConnection) -> None:
 
 def test_text_and_binary_come_back_and_order_is_kept() -> None:
     with ws_server(echo) as url:
-        link = Link(url, NO_AUTH)
+        link = Link(Grant("openai", url))
         sent: list[str | bytes] = [f"frame {n}" for n in range(200)] + [b"\0\1"]
         for frame in sent:
             link.send(frame)
@@ -48,7 +47,7 @@ def test_a_close_is_shaken_hands_on_and_what_waits_is_sent_first() -> None:
         codes.append(peer.close_code)
 
     with ws_server(collect) as url:
-        link = Link(url, NO_AUTH)
+        link = Link(Grant("openai", url))
         for n in range(50):
             link.send(str(n))
         link.close()
@@ -59,44 +58,63 @@ def test_a_close_is_shaken_hands_on_and_what_waits_is_sent_first() -> None:
 
 
 def test_the_secret_travels_as_the_grant_says() -> None:
-    seen: list[tuple[str | None, str | None, str]] = []
+    seen: list[tuple[str | None, list[str], str]] = []
 
     def note(peer: ServerConnection) -> None:
         request = peer.request
         assert request
-        seen.append((request.headers.get("Authorization"), peer.subprotocol, request.path))
+        offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+        seen.append((request.headers.get("Authorization"), [*filter(None, offered)], request.path))
 
     def has(number: int) -> bool:
         return len(seen) == number
 
-    with ws_server(note, select_subprotocol=lambda _peer, offered: "realtime" if offered else None) as url:
-        kinds = (("bearer", "ek"), ("subprotocol", "ek"), ("query", "token=ek"), ("none", ""))
-        for number, (kind, value) in enumerate(kinds, 1):
-            Link(f"{url}/v1?model=m", Auth(kind, value)).close()  # type: ignore[arg-type] # one of the kinds
+    first = lambda _peer, offered: offered[0] if offered else None  # noqa: E731 # what a server selects
+    with ws_server(note, select_subprotocol=first) as url:
+        one = Grant("openai", f"{url}/v1?model=m")
+        grants = (
+            msgspec.structs.replace(one, auth=Auth("bearer", "ek")),
+            msgspec.structs.replace(one, auth=Auth("subprotocol", "key.ek"), subprotocols=("realtime",)),
+            msgspec.structs.replace(one, auth=Auth("subprotocol", "ek")),
+            msgspec.structs.replace(one, auth=Auth("query", "token=ek")),
+            one,
+        )
+        for number, grant in enumerate(grants, 1):
+            Link(grant).close()
             until(partial(has, number))
     assert seen == [
-        ("Bearer ek", None, "/v1?model=m"),
-        (None, "realtime", "/v1?model=m"),
-        (None, None, "/v1?model=m&token=ek"),
-        (None, None, "/v1?model=m"),
+        ("Bearer ek", [], "/v1?model=m"),
+        (None, ["realtime", "key.ek"], "/v1?model=m"),
+        (None, ["ek"], "/v1?model=m"),
+        (None, [], "/v1?model=m&token=ek"),
+        (None, [], "/v1?model=m"),
     ]
 
 
+def test_public_headers_are_sent() -> None:
+    seen: list[str | None] = []
+    with ws_server(lambda peer: seen.append(peer.request and peer.request.headers.get("OpenAI-Beta"))) as url:
+        Link(Grant("openai-beta", url, headers={"OpenAI-Beta": "realtime=v1"})).close()
+        until(lambda: seen)
+    assert seen == ["realtime=v1"]
+
+
 @pytest.mark.parametrize(
-    ("code", "fatal"), [(1000, False), (1001, False), (1011, False), (3000, True), (4000, True)]
+    ("code", "fatal"), [(1000, False), (1001, False), (1011, False), (3000, True), (4000, True), (4099, True)]
 )
 def test_a_server_s_close_is_told_with_its_code(code: int, *, fatal: bool) -> None:
     with ws_server(lambda peer: peer.close(code, "so\x1bit is")) as url:
-        link = Link(url, NO_AUTH)
+        link = Link(Grant("openai", url))
         with pytest.raises(LinkError, match=f"closed the session with {code} so it is") as caught:
             link.receive()
         assert caught.value.fatal is fatal
+        assert caught.value.code == code
         link.close()
 
 
 def test_a_cut_is_told() -> None:
     with ws_server(lambda peer: peer.socket.shutdown(socket.SHUT_RDWR)) as url:
-        link = Link(url, NO_AUTH)
+        link = Link(Grant("openai", url))
         with pytest.raises(LinkError, match="broke"):
             link.receive()
         link.close()
@@ -106,10 +124,10 @@ def test_a_refusal_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(LinkError, match="no session with"):
-        Link(f"ws://127.0.0.1:{port}", NO_AUTH)
+        Link(Grant("openai", f"ws://127.0.0.1:{port}"))
     with ws_server(echo, process_request=lambda peer, _request: peer.respond(404, "none")) as url:
         with pytest.raises(LinkError, match="HTTP 404") as caught:
-            Link(url, NO_AUTH)
+            Link(Grant("openai", url))
         assert caught.value.fatal
 
 
@@ -120,7 +138,7 @@ def test_an_oversized_message_is_dropped_and_the_link_lives() -> None:
         peer.recv()
 
     with ws_server(big) as url:
-        link = Link(url, NO_AUTH, frame_limit=1000)
+        link = Link(Grant("openai", url), frame_limit=1000)
         assert link.receive() is None
         assert link.receive() == "small"
         link.close()
@@ -132,7 +150,7 @@ def test_text_that_is_no_text_is_given_as_binary() -> None:
         peer.recv()
 
     with ws_server(bad) as url:
-        link = Link(url, NO_AUTH)
+        link = Link(Grant("openai", url))
         assert link.receive() == b"\xff\xfe"
         link.close()
 
@@ -157,7 +175,7 @@ def test_a_peer_that_answers_no_ping_is_gone() -> None:
         done = threading.Event()
         thread = threading.Thread(target=mute)
         thread.start()
-        link = Link(f"ws://127.0.0.1:{listener.getsockname()[1]}", NO_AUTH, ping_s=0.1)
+        link = Link(Grant("openai", f"ws://127.0.0.1:{listener.getsockname()[1]}"), ping_s=0.1)
         began = time.monotonic()
         with pytest.raises(LinkError, match="nothing heard"):
             link.receive()
@@ -169,7 +187,7 @@ def test_a_peer_that_answers_no_ping_is_gone() -> None:
 
 def test_a_session_that_is_not_opened_in_time_is_given_up() -> None:
     with ws_server(lambda peer: peer.recv()) as url:  # type: ignore[arg-type] # the message is no matter
-        link = Link(url, NO_AUTH, ping_s=0.05)
+        link = Link(Grant("openai", url), ping_s=0.05)
         with pytest.raises(LinkError, match="not opened in time"):
             link.receive(time.monotonic() + 0.2)
         link.close()
@@ -182,7 +200,7 @@ def test_a_full_outbox_is_a_lost_link() -> None:
         stop.wait(10)
 
     with ws_server(deaf) as url:
-        link = Link(url, NO_AUTH, outbox_bytes=100_000)
+        link = Link(Grant("openai", url), outbox_bytes=100_000)
         for _ in range(500):
             link.send("x" * 60_000)
         with pytest.raises(LinkError, match="stalled"):

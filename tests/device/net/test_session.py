@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from device.core import events as e
-from device.core.grant import Auth, Grant
+from device.core.grant import Grant
 from device.dialects.openai import OpenAIDialect
 from device.net.downlink import Downlink
 from device.net.link import Link
@@ -24,12 +24,11 @@ def run(serve: Callable[[ServerConnection], None], frame_limit: int = 1 << 20) -
     """Run a session against `serve` until it ends; returns what it reported."""
     events: list[e.Event] = []
     with ws_server(serve, max_size=None) as url:
-        link = Link(url, Auth(), frame_limit=frame_limit)
-        dialect = OpenAIDialect(1, Grant("openai", url), (), 0.0)
+        grant = Grant("openai", url)
+        dialect = OpenAIDialect(1, grant, (), 0.0)
         downlink = Downlink(FakePlayer())
-        session = Session(
-            1, link, dialect, downlink, input_rate=24000, output_rate=24000, on_event=events.append
-        )
+        dial = lambda: Link(grant, frame_limit=frame_limit)  # noqa: E731 # a function to be called later
+        session = Session(1, dial, dialect, downlink, on_event=events.append)
         session.run()
         session.close()
     return events

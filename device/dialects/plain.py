@@ -1,0 +1,130 @@
+"""What dialects have in common: the answers of a protocol that has no such thing, and JSON frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from device.core import events as e
+from device.dialects.dialect import Decoded, Send, printable
+from device.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from device.core.grant import Grant
+    from device.core.sessions import Turn
+
+T = TypeVar("T")
+
+_MENDS = {
+    3000: "; check the provider's key at the backend",
+    4000: "; the server wants another protocol: check the endpoint's provider",
+}
+
+
+class PlainDialect:
+    """Every order is answered with nothing; a protocol overrides what it knows.
+
+    `turns` could seed a session that was not restored; `clock_offset_s` turns epoch into monotonic seconds.
+    """
+
+    continuous = False
+    ping_s: float | None = None
+
+    def __init__(self, attempt: int, grant: Grant, turns: Sequence[Turn], clock_offset_s: float) -> None:
+        self._attempt = attempt
+        self._grant = grant
+        self._turns = grant.history or tuple(turns)
+        self._offset = clock_offset_s
+        self._refused = 0
+        self.input = grant.input
+        self.output = grant.output
+
+    def opening(self) -> list[Decoded]:
+        """The server speaks first."""
+        return []
+
+    def reopened(self) -> list[Decoded]:
+        """Nothing is to be said."""
+        return []
+
+    def redial(self, _code: int | None) -> float | None:
+        """A secret opens one socket: a new attempt mints a new one."""
+        return None
+
+    def mend(self, code: int | None) -> str:
+        """Name the setting that a close code speaks of."""
+        return _MENDS.get(code or 0, "")
+
+    def ping(self) -> list[Decoded]:
+        """WebSocket's own pings do."""
+        return []
+
+    def end_turn(self) -> list[Decoded]:
+        """The server finds the end of a turn."""
+        return []
+
+    def say(self, _text: str) -> list[Decoded]:
+        """Refuse: no text goes up."""
+        return self._no_reply(f"{self._grant.provider or self._grant.dialect} takes no written words")
+
+    def request_reply(self) -> list[Decoded]:
+        """The server replies when it wants to."""
+        return []
+
+    def discard_turn(self) -> list[Decoded]:
+        """The server drops nothing."""
+        return []
+
+    def refuse_reply(self, _reply_id: str) -> list[Decoded]:
+        """The device drops the sound; the server cannot be told."""
+        return []
+
+    def interrupt(self, _item_id: str | None, _heard_ms: int) -> list[Decoded]:
+        """The device falls silent; the server cannot be told."""
+        return []
+
+    def refuse_tool(self, _call_id: str) -> list[Decoded]:
+        """There are no tools."""
+        return []
+
+    def closing(self) -> list[Decoded]:
+        """The close of the socket says it."""
+        return []
+
+    def _no_reply(self, why: str = "") -> list[Decoded]:
+        """Tell the conversation, after the reason if there is one, that no reply will come."""
+        self._refused += 1
+        name = f"none-{self._refused}"
+        told: list[Decoded] = [e.Troubled(self._attempt, why)] if why else []
+        return [*told, e.ReplyStarted(self._attempt, name), e.ReplyEnded(self._attempt, name, audio=False)]
+
+
+def encode(fields: dict[str, Any]) -> str:
+    """Return a JSON text frame; bytes become base64."""
+    return msgspec.json.encode(fields).decode()
+
+
+def send(kind: str, **fields: Any) -> Send:
+    """Return the message {"type": kind, …} as a frame to be sent."""
+    return Send(encode({"type": kind, **fields}))
+
+
+def text_only(frame: str | bytes) -> str:
+    """Return a text frame; raises ProtocolError for binary."""
+    if isinstance(frame, bytes):
+        raise ProtocolError(
+            f"the provider sent {len(frame)} bytes of binary where JSON text belongs; dropped"
+        )
+    return frame
+
+
+def read(frame: str, shape: type[T], kind: str) -> T:
+    """Decode a message of the given kind; base64 becomes bytes. Raises ProtocolError, one line."""
+    try:
+        return msgspec.json.decode(frame, type=shape)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        line = printable(str(error), 300)
+        raise ProtocolError(f"the provider sent a bad {printable(kind)}: {line}; dropped") from None
