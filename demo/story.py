@@ -121,4 +121,4 @@ class _Reader:
             self.story.lines.append(Line(start, "assistant", event["text"]))
             self._voiced_at, self._partial = None, ""
         else:
-            self._partial += event["text"]
+            self._partial = ("" if event.get("whole") else self._partial) + event["text"]

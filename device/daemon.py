@@ -201,7 +201,7 @@ class Daemon:
             case e.Restored() if self._session and event.turns:
                 self._session = {**self._session, "rung": "live"}
             case e.ReplyText():
-                self._publish("transcript", role="assistant", text=event.text, final=False)
+                self._publish("transcript", role="assistant", text=event.text, whole=event.whole, final=False)
             case e.ReplySounded():
                 self._reply_sounded(event.reply_id)
             case e.MuteSet():

@@ -363,7 +363,7 @@ class Conversation:
         return [a.AdmitReply(event.reply_id)]
 
     def _reply_text(self, event: e.ReplyText, _now: float) -> Actions:
-        self._replies.add_words(event.reply_id, event.text)
+        self._replies.add_words(event.reply_id, event.text, whole=event.whole)
         return []
 
     def _reply_sounded(self, event: e.ReplySounded, _now: float) -> Actions:

@@ -157,10 +157,11 @@ class ReplyStarted(Attempted):
 
 @dataclass(frozen=True, slots=True)
 class ReplyText(Attempted):
-    """The next piece of a reply's words; they run ahead of the sound."""
+    """The next piece of a reply's words, which run ahead of the sound; `whole`: all of them so far, anew."""
 
     reply_id: str
     text: str
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,10 +39,10 @@ class Replies:
         """Take one more."""
         self._open[reply_id] = _Reply()
 
-    def add_words(self, reply_id: str, text: str) -> None:
-        """Append words to an admitted reply; of others nothing is kept."""
+    def add_words(self, reply_id: str, text: str, *, whole: bool = False) -> None:
+        """Append words to an admitted reply, or replace them; of others nothing is kept."""
         if reply_id in self._open:
-            self._open[reply_id].words += text
+            self._open[reply_id].words = text if whole else self._open[reply_id].words + text
 
     def mark_sounding(self, reply_id: str) -> None:
         """Its first sample went out."""

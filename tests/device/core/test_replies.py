@@ -5,7 +5,8 @@ def test_replies_are_counted_from_admission_to_the_last_sample() -> None:
     replies = Replies()
     assert not replies
     replies.admit("r1")
-    replies.add_words("r1", "a b")
+    replies.add_words("r1", "a c")
+    replies.add_words("r1", "a b", whole=True)
     replies.add_words("other", "x")
     assert "r1" in replies
     assert not replies.sounding
