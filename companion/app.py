@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import math
 import time
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.websockets import WebSocket
 
-    from companion.config import Config
     from companion.local.engine import Engine
+    from companion.settings import Config, ProviderName
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,8 @@ def build(config: Config) -> Starlette:
     """Return the application; ConfigError when a provider cannot be used as it is configured."""
     providers: dict[str, Provider] = {}
     engine = _local(config, providers)
-    _openai(config, providers)
+    for name in sorted({endpoint.provider for endpoint in config.endpoints.values()} - {"local"}):
+        providers[name] = _provider(name, config)
     desk = Desk(config, providers)
     routes: list[BaseRoute] = [
         Route("/v1/sessions", desk.mint, methods=["POST"]),
@@ -148,11 +150,15 @@ def _local(config: Config, providers: dict[str, Provider]) -> Engine | None:
     return engine
 
 
-def _openai(config: Config, providers: dict[str, Provider]) -> None:
-    if any(endpoint.provider == "openai" for endpoint in config.endpoints.values()):
-        from companion.providers.openai import OpenAI  # noqa: PLC0415 - the HTTP client is not for the others
-
-        providers["openai"] = OpenAI(config.providers.openai)
+def _provider(name: ProviderName, config: Config) -> Provider:
+    try:
+        module = importlib.import_module(f"companion.providers.{name.replace('-', '_')}")
+    except ImportError as error:
+        text = f'the provider {name} needs {error.name}: pip install "pressel[companion,webrtc,codecs]"'
+        raise ConfigError(text) from error
+    endpoints = {key: one for key, one in config.endpoints.items() if one.provider == name}
+    made: Provider = module.make(config.providers.of(name), endpoints)
+    return made
 
 
 def _socket(engine: Engine) -> Callable[[WebSocket], Any]:

@@ -15,7 +15,7 @@ from companion.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from companion.config import Config
+    from companion.settings import Config
 
 CONFIG_EXIT = 78  # EX_CONFIG: systemd does not restart it
 

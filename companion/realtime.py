@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from companion.config import SessionSettings  # noqa: TC001 - a plain value type
+from companion.settings import SessionSettings  # noqa: TC001 - a plain value type
 
 RATE_HZ: Literal[24000] = 24_000
 Modalities = Annotated[list[Literal["audio", "text"]], Meta(min_length=1, max_length=1)]

@@ -14,7 +14,7 @@ from companion.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from companion.config import Config
+    from companion.settings import Config
 
 # One append may carry 15 MiB of base64; a larger frame closes the socket with 1009.
 MAX_FRAME_BYTES = 16 * 1024 * 1024

@@ -8,16 +8,22 @@ import msgspec
 from msgspec import Meta
 
 Resume = Literal["live", "seeded", "fresh"]
+Codec = Literal["pcm16", "g711_ulaw", "g711_alaw"]
+Dialect = Literal["openai", "openai-beta", "outspeed", "outspeed-legacy", "speko", "unmute", "delphi"]
 
 
 class SessionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /v1/sessions. `turns`: how many remembered turns the device could seed a new session with."""
+    """POST /v1/sessions. `turns`: how many remembered turns the device could seed a new session with.
+
+    `codec`: what the device wants sound to be sent as, for a thin link; None leaves it to the endpoint.
+    """
 
     endpoint: Annotated[str, Meta(pattern=r"^[\w.-]{1,64}$")] = "default"
     mode: Literal["push_to_talk", "open_mic"] = "push_to_talk"
     turn_end: Literal["client", "server"] = "client"
     resume_session: Annotated[str, Meta(max_length=256)] | None = None
     turns: Annotated[int, Meta(ge=0)] = 0
+    codec: Codec | None = None
 
     @property
     def server_turns(self) -> bool:
@@ -26,16 +32,19 @@ class SessionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Auth(msgspec.Struct, frozen=True):
-    """How the device shows the session's secret when it connects."""
+    """How the device shows the session's secret when it connects.
+
+    "subprotocol" offers `value` after the grant's own subprotocols; "query" appends it to the URL's query.
+    """
 
     kind: Literal["bearer", "subprotocol", "query", "none"]
     value: str
 
 
 class AudioFormat(msgspec.Struct, frozen=True):
-    """`rate` in Hz; pcm16 is signed little-endian mono."""
+    """Mono at `rate` Hz; pcm16 is signed little-endian; "none": this way there is no sound."""
 
-    encoding: Literal["pcm16"] = "pcm16"
+    encoding: Literal["pcm16", "g711_ulaw", "g711_alaw", "ogg_opus", "none"] = "pcm16"
     rate: int = 24_000
 
 
@@ -49,7 +58,9 @@ class HistoryTurn(msgspec.Struct, frozen=True):
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """All that the device needs for one session. Times are epoch seconds.
 
-    `expires_at` is the secret's end, `session_ends_at` the session's own, when the provider says it.
+    `expires_at` is the secret's end, `session_ends_at` the session's own, when the provider says them.
+    `session` is the dialect's own settings; `subprotocols` and `headers` hold nothing secret; `notice` is one
+    line for the device's owner.
     """
 
     provider: str
@@ -57,13 +68,16 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     resume: Resume
     url: str
     auth: Auth
-    expires_at: int
+    expires_at: int | None
     session_ends_at: int | None
     session: dict[str, Any]
-    dialect: str = "openai"
+    dialect: Dialect = "openai"
+    subprotocols: list[str] = []
+    headers: dict[str, str] = {}
     input: AudioFormat = AudioFormat()
     output: AudioFormat = AudioFormat()
     history: list[HistoryTurn] = []
+    notice: str = ""
 
 
 def without_live(turns: int) -> Resume:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from companion.config import LocalSettings
     from companion.local.connection import Connection
+    from companion.settings import LocalSettings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

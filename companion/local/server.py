@@ -27,7 +27,7 @@ _BETA = "openai-beta.realtime-v1"
 
 async def realtime(socket: WebSocket, engine: Engine) -> None:
     """Serve one client, or refuse the upgrade with OpenAI's error envelope."""
-    opens = engine.passes.find(_secret(socket), time.time())
+    opens = engine.passes.find(secret_of(socket), time.time())
     if opens is None:
         await _refuse(
             socket, 401, "invalid_api_key", "The secret is unknown or has expired; mint a new session."
@@ -42,7 +42,7 @@ async def realtime(socket: WebSocket, engine: Engine) -> None:
     offered = socket.scope["subprotocols"]
     await socket.accept(subprotocol="realtime" if "realtime" in offered else None)
     if _BETA in offered or socket.headers.get("openai-beta") == "realtime=v1":
-        await _no_beta(socket)
+        await disable_beta(socket)
         return
     await serve(engine, socket, opens)
 
@@ -63,7 +63,8 @@ async def serve(engine: Engine, socket: WebSocket, opens: Pass) -> None:
             del engine.live[opens.session_id]
 
 
-def _secret(socket: WebSocket) -> str:
+def secret_of(socket: WebSocket) -> str:
+    """Return what the client showed as its secret, "" for nothing."""
     kind, _, value = socket.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return value.strip()
@@ -78,7 +79,8 @@ async def _refuse(socket: WebSocket, status: int, code: str, text: str) -> None:
     await socket.send_denial_response(JSONResponse(body, status))
 
 
-async def _no_beta(socket: WebSocket) -> None:
+async def disable_beta(socket: WebSocket) -> None:
+    """Tell a client of the beta shape that there is none any more, and close."""
     text = "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API."
     await socket.send_json(
         {**error_event(WireError("beta_api_shape_disabled", text)), "event_id": new_id("event")}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from companion.config import Endpoint
+from companion.settings import Endpoint
 from companion.wire import SessionRequest
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from companion.realtime import GaSession, ga_session
 from companion.wire import Auth, Grant, without_live
 
 if TYPE_CHECKING:
-    from companion.config import Endpoint
     from companion.local.engine import Engine
     from companion.providers import MintRequest
+    from companion.settings import Endpoint
 
 
 class Local:

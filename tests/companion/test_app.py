@@ -35,7 +35,7 @@ def test_a_grant_says_all_that_a_session_needs(companion: Running) -> None:
     )
     assert set(grant) == {
         *("dialect", "provider", "session_id", "resume", "url", "auth", "expires_at", "session_ends_at"),
-        *("input", "output", "session", "history"),
+        *("input", "output", "session", "history", "subprotocols", "headers", "notice"),
     }
     assert (grant["dialect"], grant["provider"], grant["resume"]) == ("openai", "local", "fresh")
     assert grant["session_id"].startswith("sess_")

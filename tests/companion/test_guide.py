@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from companion.config import Config, Endpoint, LocalSettings, load
+from companion.config import load
+from companion.settings import Config, Endpoint, LocalSettings
 
 GUIDE = Path(__file__).parents[2] / "docs" / "companion.md"
 

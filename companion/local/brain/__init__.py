@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from companion.config import LocalSettings
     from companion.local.items import Turn
+    from companion.settings import LocalSettings
 
 
 class Brain(Protocol):

@@ -106,9 +106,9 @@ def test_the_socket_is_secure_where_the_mint_is(tmp_path: Path) -> None:
         (Response("<html>", 500), 500, "500: Internal Server Error"),
         (JSONResponse({}, 503), 503, "503: Service Unavailable"),
         (Response("", 302), 502, "302"),
-        (Response("not json"), 502, "no client secret"),
-        (JSONResponse({"client_secret": {"value": "x"}}), 502, "no client secret"),
-        (JSONResponse({"value": 3, "expires_at": 1}), 502, "no client secret"),
+        (Response("not json"), 502, "no type where JSON belongs"),
+        (JSONResponse({"client_secret": {"value": "x"}}), 502, "missing required field `value`"),
+        (JSONResponse({"value": 3, "expires_at": 1}), 502, "Expected `str`, got `int`"),
     ],
 )
 def test_an_upstream_fault_is_one_line_with_its_status(

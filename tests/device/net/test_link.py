@@ -93,7 +93,12 @@ def test_the_secret_travels_as_the_grant_says() -> None:
 
 def test_public_headers_are_sent() -> None:
     seen: list[str | None] = []
-    with ws_server(lambda peer: seen.append(peer.request and peer.request.headers.get("OpenAI-Beta"))) as url:
+
+    def note(peer: ServerConnection) -> None:
+        assert peer.request
+        seen.append(peer.request.headers.get("OpenAI-Beta"))
+
+    with ws_server(note) as url:
         Link(Grant("openai-beta", url, headers={"OpenAI-Beta": "realtime=v1"})).close()
         until(lambda: seen)
     assert seen == ["realtime=v1"]

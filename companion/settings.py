@@ -1,0 +1,166 @@
+"""The companion's settings as types: every key of the file, its default and its range."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+ProviderName = Literal["local", "openai", "openai-beta", "outspeed", "speko", "unmute", "delphi"]
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file."""
+
+
+class SessionSettings(Part, frozen=True):
+    """[endpoints.NAME.session]: how it talks and listens; "" leaves the provider's own."""
+
+    voice: str = ""
+    instructions: str = ""
+    speed: Annotated[float, Meta(ge=0.25, le=1.5)] = 1.0
+    max_output_tokens: Annotated[int, Meta(ge=1, le=4096)] | Literal["inf"] = "inf"
+    transcription: str = ""  # a model's name; "off" for none
+    language: str = ""
+    noise_reduction: Literal["near_field", "far_field", "off"] = "off"
+    vad_threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    vad_prefix_ms: Annotated[int, Meta(ge=0, le=10_000)] = 300
+    vad_silence_ms: Annotated[int, Meta(ge=0, le=10_000)] = 500
+    vad_interrupts: bool = True
+
+
+class OutspeedOptions(Part, frozen=True):
+    """[endpoints.NAME.outspeed]"""
+
+    transport: Literal["webrtc", "websocket"] = "webrtc"
+    first_message: str = ""
+
+
+class SpekoOptions(Part, frozen=True):
+    """[endpoints.NAME.speko]"""
+
+    provider: str = "openai"
+
+
+class UnmuteOptions(Part, frozen=True):
+    """[endpoints.NAME.unmute]"""
+
+    character: str = ""
+    scenario: str = ""
+
+
+class DelphiOptions(Part, frozen=True):
+    """[endpoints.NAME.delphi]"""
+
+    endpoint_id: str = ""
+    mode: Literal["text", "audio_playback", "listen", "voice_conversation"] = "audio_playback"
+
+
+class Endpoint(Part, frozen=True):
+    """[endpoints.NAME]: what a device asks for by name; the tables of other providers are not looked at."""
+
+    provider: ProviderName
+    model: str = ""
+    devices: list[str] | None = None
+    session: SessionSettings = SessionSettings()
+    outspeed: OutspeedOptions = OutspeedOptions()
+    speko: SpekoOptions = SpekoOptions()
+    unmute: UnmuteOptions = UnmuteOptions()
+    delphi: DelphiOptions = DelphiOptions()
+
+
+class UpstreamSettings(Part, frozen=True):
+    """What every service that is asked over HTTP has: where it is, and where its key lies."""
+
+    base_url: str
+    key_env: str = ""
+    key_file: str = ""
+    timeout_s: Annotated[float, Meta(gt=0, le=60)] = 10.0
+
+
+class OpenAISettings(UpstreamSettings, frozen=True):
+    """[providers.openai]"""
+
+    base_url: str = "https://api.openai.com"
+    realtime_url: str = ""
+    secret_seconds: Annotated[int, Meta(ge=10, le=7200)] = 600
+
+
+class OpenAIBetaSettings(UpstreamSettings, frozen=True):
+    """[providers.openai-beta]: a service that speaks the beta shape."""
+
+    base_url: str = "https://api.openai.com"
+    realtime_url: str = ""
+    secret_seconds: Annotated[int, Meta(ge=10, le=7200)] = 60
+
+
+class OutspeedSettings(UpstreamSettings, frozen=True):
+    """[providers.outspeed]. `realtime_url`: the socket for transport "websocket"."""
+
+    base_url: str = "https://api.outspeed.com"
+    realtime_url: str = ""
+
+
+class SpekoSettings(UpstreamSettings, frozen=True):
+    """[providers.speko]"""
+
+    base_url: str = "https://api.speko.dev"
+
+
+class UnmuteSettings(Part, frozen=True):
+    """[providers.unmute]: a server of one's own; it has no keys."""
+
+    base_url: str = "http://127.0.0.1:8000"
+    timeout_s: Annotated[float, Meta(gt=0, le=60)] = 3.0
+
+
+class DelphiSettings(UpstreamSettings, frozen=True):
+    """[providers.delphi]"""
+
+    base_url: str = ""
+
+
+class LocalSettings(Part, frozen=True):
+    """[providers.local]"""
+
+    brain: Literal["rules", "chat"] = "rules"
+    chat_url: str = ""
+    chat_model: str = ""
+    chat_key_file: str = ""
+    session_minutes: Annotated[float, Meta(gt=0, le=1440)] = 60.0
+    secret_seconds: Annotated[float, Meta(gt=0, le=7200)] = 600.0
+    max_sessions: Annotated[int, Meta(ge=1, le=64)] = 4
+    replies_per_minute: Annotated[int, Meta(ge=1, le=6000)] = 60
+    send_ahead_ms: Annotated[int, Meta(ge=200, le=600_000)] = 8000
+    mint_delay_ms: Annotated[int, Meta(ge=0, le=60_000)] = 0
+    forget_after_days: Annotated[float, Meta(gt=0)] = 30.0
+
+
+class Providers(Part, frozen=True):
+    """[providers]: a table for each that an endpoint names."""
+
+    local: LocalSettings = LocalSettings()
+    openai: OpenAISettings = OpenAISettings()
+    openai_beta: OpenAIBetaSettings = msgspec.field(default=OpenAIBetaSettings(), name="openai-beta")
+    outspeed: OutspeedSettings = OutspeedSettings()
+    speko: SpekoSettings = SpekoSettings()
+    unmute: UnmuteSettings = UnmuteSettings()
+    delphi: DelphiSettings = DelphiSettings()
+
+    def of(self, provider: ProviderName) -> Part:
+        """Return a provider's table."""
+        table: Part = getattr(self, provider.replace("-", "_"))
+        return table
+
+
+class Config(Part, frozen=True):
+    """The whole file. Paths are relative to the file's own folder."""
+
+    tokens_file: str
+    state_dir: str
+    endpoints: dict[str, Endpoint]
+    listen: str = "127.0.0.1:8790"
+    public_url: str = ""
+    mints_per_minute: Annotated[int, Meta(ge=1, le=6000)] = 30
+    providers: Providers = Providers()
