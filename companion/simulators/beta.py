@@ -132,6 +132,8 @@ def beta_session(nested: Json, temperature: float) -> Json:
 
 def beta_item(item: Json) -> Json:
     """Return a conversation's item with beta's names of content."""
+    if "content" not in item:  # a function call has none
+        return item
     parts = [{**part, "type": _BETA_CONTENT.get(part["type"], part["type"])} for part in item["content"]]
     return {**item, "content": parts}
 
@@ -169,7 +171,7 @@ class Beta:
         if "response" in event:
             event["response"] = self._response(event["response"])
         if "error" in event and event["error"].get("param"):
-            event["error"]["param"] = _param(event["error"]["param"])
+            event["error"]["param"] = beta_name(event["error"]["param"])
         return msgspec.json.encode(event).decode()
 
     def _response(self, nested: Json) -> Json:
@@ -261,7 +263,8 @@ def _modalities(ga: list[str]) -> list[str]:
     return ["text", "audio"] if ga == ["audio"] else ["text"]
 
 
-def _param(ga: str) -> str:
+def beta_name(ga: str) -> str:
+    """Return a dotted place in a GA session in beta's names."""
     for new, old in _PARAMS.items():
         ga = ga.replace(new, old)
     return ga
