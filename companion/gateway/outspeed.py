@@ -1,0 +1,152 @@
+"""Outspeed's leg: offer, answer and candidates over a signalling WebSocket.
+
+Source: Outspeed's public web and Swift clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import msgspec
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from companion.gateway.legs import LegError, is_final, one_line
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+
+    from companion.gateway.downlink import Shape
+    from companion.gateway.peer import Peer
+
+_PONG_S = 3.0
+_OPEN_S = 10.0
+_MOST_BYTES = 256 * 1024  # of one signalling message
+
+
+class Signal(msgspec.Struct, omit_defaults=True):
+    """One message of the signalling socket."""
+
+    type: str
+    sdp: str | None = None
+    candidate: str | dict[str, Any] | None = None
+    sdp_mid: str | None = msgspec.field(default=None, name="sdpMid")
+    sdp_index: int | None = msgspec.field(default=None, name="sdpMLineIndex")
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class OutspeedLeg:
+    """Signalling over wss://…/v1/realtime/ws; it is closed with 1000 once the peers are connected."""
+
+    url: str
+    secret: str = field(repr=False)
+    model: str = ""
+    shape: Shape = "beta"
+    ice_servers: tuple[str, ...] = ()
+
+    async def connect(self, peer: Peer) -> None:
+        """Connect the peer. Raises LegError."""
+        query = {"client_secret": self.secret, **({"model": self.model} if self.model else {})}
+        url = f"{self.url}{'&' if '?' in self.url else '?'}{urlencode(query)}"
+        try:
+            async with connect(url, max_size=_MOST_BYTES, open_timeout=_OPEN_S, close_timeout=1.0) as socket:
+                await self._signal(_Signalling(socket, peer), peer)
+        except InvalidStatus as error:
+            status = error.response.status_code
+            raise LegError(
+                f"Outspeed refused the signalling socket: HTTP {status}", fatal=is_final(status)
+            ) from None
+        except ConnectionClosed as error:
+            raise LegError(_closed(error)) from None
+        except (OSError, TimeoutError, WebSocketException) as error:
+            # The error's own text may hold the URL, and with it the secret.
+            raise LegError(
+                f"Outspeed's signalling socket cannot be reached: {type(error).__name__}"
+            ) from None
+
+    async def _signal(self, signalling: _Signalling, peer: Peer) -> None:
+        reader = asyncio.create_task(signalling.run())
+        connected = asyncio.create_task(peer.connected())
+        try:
+            await signalling.begin()
+            await asyncio.wait({reader, connected}, return_when="FIRST_COMPLETED")
+            if not connected.done():
+                reader.result()
+            await connected
+        finally:
+            reader.cancel()
+            connected.cancel()
+            await asyncio.gather(reader, connected, return_exceptions=True)
+
+
+class _Signalling:
+    """Offer, answer and candidates over one socket."""
+
+    def __init__(self, socket: ClientConnection, peer: Peer) -> None:
+        self._socket = socket
+        self._peer = peer
+        self._ponged = asyncio.Event()
+        self._answered = False
+        self._early: list[Signal] = []
+
+    async def begin(self) -> None:
+        """Ask whether it is there, then offer."""
+        await self._send(Signal("ping"))
+        with contextlib.suppress(TimeoutError):  # a server that does not answer may still take the offer
+            async with asyncio.timeout(_PONG_S):
+                await self._ponged.wait()
+        await self._send(Signal("offer", sdp=await self._peer.offer()))
+        for found in self._peer.candidates():
+            await self._send(
+                Signal("candidate", None, found["candidate"], found["sdpMid"], found["sdpMLineIndex"])
+            )
+
+    async def run(self) -> None:
+        """Read until the socket is closed."""
+        async for text in self._socket:
+            try:
+                signal = msgspec.json.decode(text, type=Signal)
+            except msgspec.DecodeError as error:
+                raise LegError(f"Outspeed's signalling makes no sense: {error}") from None
+            await self._take(signal)
+        raise LegError("Outspeed closed the signalling before the peers were connected")
+
+    async def _take(self, signal: Signal) -> None:
+        match signal.type:
+            case "pong":
+                self._ponged.set()
+            case "ping":
+                await self._send(Signal("pong"))
+            case "answer":
+                await self._peer.answer(signal.sdp or "")
+                self._answered = True
+                for early in self._early:
+                    await self._candidate(early)
+            case "candidate" if self._answered:
+                await self._candidate(signal)
+            case "candidate":
+                self._early.append(signal)
+            case "error":
+                raise LegError(f"Outspeed reports: {one_line(signal.message or 'an error')}")
+
+    async def _candidate(self, signal: Signal) -> None:
+        line = signal.candidate
+        if isinstance(line, dict):  # a browser's RTCIceCandidate as it is
+            inner = msgspec.convert({"type": "candidate", **line}, Signal, strict=False)
+            await self._candidate(inner)
+            return
+        await self._peer.candidate(line or "", signal.sdp_mid, signal.sdp_index)
+
+    async def _send(self, signal: Signal) -> None:
+        await self._socket.send(msgspec.json.encode(signal).decode())
+
+
+def _closed(error: ConnectionClosed) -> str:
+    got = error.rcvd
+    how = f"with {got.code} {one_line(got.reason)}".rstrip() if got else "without a word"
+    return f"Outspeed closed the signalling {how} before the peers were connected"

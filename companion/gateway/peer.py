@@ -1,0 +1,228 @@
+"""A WebRTC peer connection that offers one audio stream and one data channel; the only file that has aiortc.
+
+Source: the WebRTC 1.0 recommendation (offer and answer, trickled candidates), RFC 7587 (Opus in RTP).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from aiortc import (
+    MediaStreamTrack,
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
+from aiortc.exceptions import InvalidAccessError, InvalidStateError
+from aiortc.jitterbuffer import JitterFrame
+from aiortc.mediastreams import MediaStreamError
+from aiortc.sdp import candidate_from_sdp
+from av.packet import Packet
+
+from companion.gateway.codec import OpusEncoder, ToPcm
+from companion.gateway.legs import LegError
+from companion.gateway.uplink import FRAME_MS, SILENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiortc import RTCRtpReceiver
+    from aiortc.rtp import RtpPacket
+    from av import AudioFrame
+
+log = logging.getLogger(__name__)
+
+_RTP_HZ = 48_000  # of Opus in RTP, whatever the sound's rate
+_RTP_FRAME = _RTP_HZ * FRAME_MS // 1000
+_MOST_LOST = 5  # frames: a longer gap in the RTP clock is a pause, not a loss
+_CLOSE_S = 3.0
+
+
+class Peer:
+    """One connection. `next_frame` gives the 20 ms that are due, when they are due.
+
+    `on_event` gets the texts of the data channel, `on_sound` 24 kHz PCM16 mono. `ended` has the reason when
+    the connection is over: "" for a normal end.
+    """
+
+    def __init__(
+        self,
+        next_frame: Callable[[], Awaitable[bytes]],
+        on_event: Callable[[str], None],
+        on_sound: Callable[[bytes], None],
+        *,
+        channel: str = "oai-events",
+        ice_servers: tuple[str, ...] = (),
+    ) -> None:
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._on_sound = on_sound
+        self._pump: asyncio.Task[None] | None = None
+        servers = [RTCIceServer(url) for url in ice_servers]
+        self._pc = RTCPeerConnection(RTCConfiguration(servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+        transceiver = self._pc.addTransceiver(_Mouth(next_frame), "sendrecv")
+        opus = [c for c in RTCRtpSender.getCapabilities("audio").codecs if c.mimeType == "audio/opus"]
+        transceiver.setCodecPreferences(opus)
+        _without_delay(transceiver.receiver)
+        self._opened = asyncio.Event()
+        self._channel = self._pc.createDataChannel(channel)
+        self._channel.on("open", self._opened.set)
+        self._channel.on("message", lambda text: on_event(text) if isinstance(text, str) else None)
+        self._channel.on("close", lambda: self._end(""))
+        self._pc.on("track", self._listen)
+        self._pc.on("connectionstatechange", self._state_changed)
+
+    async def offer(self) -> str:
+        """Return the SDP offer with all candidates of this side in it."""
+        await self._pc.setLocalDescription(await self._pc.createOffer())
+        return self._pc.localDescription.sdp
+
+    def candidates(self) -> list[dict[str, Any]]:
+        """Return this side's candidates as a browser would trickle them."""
+        lines = self._pc.localDescription.sdp.splitlines()
+        found = dict.fromkeys(line[2:] for line in lines if line.startswith("a=candidate:"))
+        return [{"candidate": line, "sdpMid": "0", "sdpMLineIndex": 0} for line in found]
+
+    async def answer(self, sdp: str) -> None:
+        """Take the other side's answer. Raises LegError."""
+        try:
+            await self._pc.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
+        except (
+            ValueError,
+            InvalidAccessError,
+            InvalidStateError,
+            AssertionError,
+            IndexError,
+            KeyError,
+        ) as error:
+            raise LegError(
+                f"the provider's SDP answer makes no sense: {str(error) or type(error).__name__}"
+            ) from None
+
+    async def candidate(self, line: str, mid: str | None, index: int | None) -> None:
+        """Take one of the other side's candidates; one that makes no sense is left out with a line."""
+        if not line:
+            return  # the end of candidates; ICE goes on with those it has
+        try:
+            found = candidate_from_sdp(line.removeprefix("candidate:"))
+            found.sdpMid, found.sdpMLineIndex = mid, index if index is not None or mid is not None else 0
+            await self._pc.addIceCandidate(found)
+        except (ValueError, AssertionError, IndexError) as error:
+            log.warning("a candidate of the provider makes no sense: %s; left out", error)
+
+    async def connected(self) -> None:
+        """Wait until events can go. Raises LegError when the connection fails instead."""
+        opened: asyncio.Future[Any] = asyncio.ensure_future(self._opened.wait())
+        try:
+            await asyncio.wait({opened, self.ended}, return_when="FIRST_COMPLETED")
+        finally:
+            opened.cancel()
+        if self.ended.done():
+            raise LegError(
+                self.ended.result() or "the provider ended the WebRTC connection while it was made"
+            )
+
+    def send(self, text: str) -> None:
+        """Send an event. Raises LegError when the channel takes no more or not this one."""
+        try:
+            self._channel.send(text)
+        except (InvalidStateError, ConnectionError):
+            raise LegError("the provider's data channel is closed") from None
+        except ValueError:
+            log.warning("an event of %d bytes is too large for the provider; dropped", len(text))
+
+    async def close(self) -> None:
+        """End the connection and everything that belongs to it."""
+        self._end("")
+        if self._pump:
+            self._pump.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._pump
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await self._pc.close()
+        except TimeoutError:
+            log.warning("a peer connection did not close in %.0f s; left", _CLOSE_S)
+
+    def _listen(self, track: MediaStreamTrack) -> None:
+        if track.kind == "audio" and self._pump is None:
+            self._pump = asyncio.create_task(self._hear(track))
+
+    async def _hear(self, track: MediaStreamTrack) -> None:
+        to_pcm = ToPcm()
+        expected: int | None = None
+        with contextlib.suppress(MediaStreamError):
+            while True:
+                frame: AudioFrame = await track.recv()  # type: ignore[assignment]  # an audio track gives audio
+                at = frame.pts or 0
+                lost = (at - expected) // _RTP_FRAME if expected is not None else 0
+                if 0 < lost <= _MOST_LOST:
+                    self._on_sound(SILENCE * lost)
+                expected = at + frame.samples * _RTP_HZ // frame.sample_rate
+                self._on_sound(to_pcm(frame))
+
+    def _state_changed(self) -> None:
+        state = self._pc.connectionState
+        if state == "failed":
+            self._end("the WebRTC connection to the provider failed: no path, or it went silent")
+        elif state == "closed":
+            self._end("")
+
+    def _end(self, reason: str) -> None:
+        if not self.ended.done():
+            self.ended.set_result(reason)
+
+
+class _Mouth(MediaStreamTrack):
+    """What the peer says: Opus packets made here, so that nothing is resampled or held back."""
+
+    kind = "audio"
+
+    def __init__(self, next_frame: Callable[[], Awaitable[bytes]]) -> None:
+        super().__init__()
+        self._next_frame = next_frame
+        self._encoder = OpusEncoder()
+        self._at = 0
+
+    async def recv(self) -> Packet[Any]:
+        if self.readyState != "live":
+            raise MediaStreamError
+        pcm = await self._next_frame()
+        loop = asyncio.get_running_loop()
+        packet = Packet(await loop.run_in_executor(None, self._encoder.encode, pcm))
+        packet.pts, packet.time_base = self._at, Fraction(1, _RTP_HZ)
+        self._at += _RTP_FRAME
+        return packet
+
+
+class _InOrder:
+    """A jitter buffer that holds nothing back: one packet is one frame, and one that comes too late is lost.
+
+    aiortc's own holds 80 ms back always, and 300 ms for ever after one lost packet. The jitter is taken up
+    where the sound is played: the device has the buffer for it.
+    """
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
+        """Return (False: no picture is asked for, the frame)."""
+        ahead = 1 if self._last is None else (packet.sequence_number - self._last) & 0xFFFF
+        if not 0 < ahead < 0x8000:
+            return False, None
+        self._last = packet.sequence_number
+        return False, JitterFrame(packet._data, packet.timestamp)  # type: ignore[attr-defined]  # noqa: SLF001 - set by the receiver
+
+
+def _without_delay(receiver: RTCRtpReceiver) -> None:
+    name = "_RTCRtpReceiver__jitter_buffer"
+    if not hasattr(receiver, name):  # a test holds aiortc to it
+        log.warning("this aiortc has another jitter buffer; the sound comes about 80 ms later")
+        return
+    setattr(receiver, name, _InOrder())
