@@ -1,5 +1,6 @@
 """OpenAI Realtime, GA shape: JSON text frames to core events, core orders to JSON text frames.
 
+What the server says is read in both spellings, GA's and the older beta's; what is sent is GA's.
 Source: the vendor's Realtime API reference (client and server events) and its guide on truncation.
 """
 
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from device.core import events as e
+from device.core.sessions import Turn
 from device.dialects import openai_wire as wire
 from device.dialects.dialect import Decoded, ReplyAudio, printable
 from device.dialects.plain import PlainDialect, read, send, text_only
@@ -18,16 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from device.core.grant import Grant
-    from device.core.sessions import Rung, Turn
+    from device.core.sessions import Rung
 
 _UPDATE_ID = "pressel_update"
 _FATAL_CODES = {"invalid_api_key", "beta_api_shape_disabled", "insufficient_quota"}
+_MENDS = {"beta_api_shape_disabled": '; use the GA profile: provider = "openai"'}
 _HARMLESS_CODES = {"response_cancel_not_active"}
 _NO_TOOLS = '{"error": "this device has no tools"}'
 
 
 class OpenAIDialect(PlainDialect):
-    """One session's protocol."""
+    """One session's protocol; what another shape of it spells otherwise is a method or an attribute here."""
+
+    assistant_text = "output_text"  # the type of an assistant's words in an item
 
     def __init__(self, attempt: int, grant: Grant, turns: Sequence[Turn], clock_offset_s: float) -> None:
         super().__init__(attempt, grant, turns, clock_offset_s)
@@ -41,6 +46,10 @@ class OpenAIDialect(PlainDialect):
 
     # --- what the device says
 
+    def settings(self) -> dict[str, Any]:
+        """Return the session object of session.update."""
+        return {"type": "realtime", **self._grant.session}
+
     def audio(self, sound: bytes) -> str:
         """Append sound in the grant's input encoding."""
         return msgspec.json.encode({"type": "input_audio_buffer.append", "audio": sound}).decode()
@@ -51,8 +60,8 @@ class OpenAIDialect(PlainDialect):
 
     def say(self, text: str) -> list[Decoded]:
         """Add the words as the user's turn and ask for the reply."""
-        item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
-        return [send("conversation.item.create", item=item), *self.request_reply()]
+        words = send("conversation.item.create", item=self._seed(Turn("user", text)))
+        return [words, *self.request_reply()]
 
     def request_reply(self) -> list[Decoded]:
         """Ask for a reply to what the server already knows."""
@@ -109,11 +118,14 @@ class OpenAIDialect(PlainDialect):
         self._rung = (
             "live" if live else "seeded" if self._turns and self._grant.resume != "fresh" else "fresh"
         )
-        settings = {"type": "realtime", **self._grant.session}
-        opening: list[Decoded] = [send("session.update", event_id=_UPDATE_ID, session=settings)]
+        opening: list[Decoded] = [send("session.update", event_id=_UPDATE_ID, session=self.settings())]
         if self._rung == "seeded":
-            opening += [send("conversation.item.create", item=_seed(turn)) for turn in self._turns]
+            opening += [send("conversation.item.create", item=self._seed(turn)) for turn in self._turns]
         return opening
+
+    def _seed(self, turn: Turn) -> dict[str, Any]:
+        kind = "input_text" if turn.role == "user" else self.assistant_text
+        return {"type": "message", "role": turn.role, "content": [{"type": kind, "text": turn.text}]}
 
     def _updated(self, message: wire.SessionEvent) -> list[Decoded]:
         if self._opened:
@@ -175,9 +187,8 @@ class OpenAIDialect(PlainDialect):
         audio = response.id in self._sounded
         self._sounded.discard(response.id)
         self._odd.clear()
-        calls = tuple(
-            e.ToolCall(item.call_id, item.name) for item in response.output if item.type == "function_call"
-        )
+        output = response.output or ()
+        calls = tuple(e.ToolCall(item.call_id, item.name) for item in output if item.type == "function_call")
         ended = e.ReplyEnded(self._attempt, response.id, audio, _trouble(response), calls)
         if self._create_due and self._active is None:
             self._create_due = False
@@ -201,7 +212,7 @@ class OpenAIDialect(PlainDialect):
         if fault.code == "session_expired":
             return [e.Lost(self._attempt, line)]
         if fault.code in _FATAL_CODES or (fault.event_id == _UPDATE_ID and not self._opened):
-            return [e.Lost(self._attempt, line, fatal=True)]
+            return [e.Lost(self._attempt, line + _MENDS.get(fault.code or "", ""), fatal=True)]
         return [e.Troubled(self._attempt, line)]
 
 
@@ -216,11 +227,6 @@ def _trouble(response: wire.Response) -> str | None:
     details = response.status_details or wire.StatusDetails()
     why = _fault_line(details.error) if details.error else details.reason or "no reason given"
     return f"the reply is {response.status}: {printable(why)}"
-
-
-def _seed(turn: Turn) -> dict[str, Any]:
-    kind = "input_text" if turn.role == "user" else "output_text"
-    return {"type": "message", "role": turn.role, "content": [{"type": kind, "text": turn.text}]}
 
 
 _READERS: dict[str, tuple[type[Any], str]] = {
@@ -238,6 +244,9 @@ _READERS: dict[str, tuple[type[Any], str]] = {
     "response.output_audio.delta": (wire.AudioDelta, "_audio_delta"),
     "response.output_audio_transcript.delta": (wire.TextDelta, "_text_delta"),
     "response.output_text.delta": (wire.TextDelta, "_text_delta"),
+    "response.audio.delta": (wire.AudioDelta, "_audio_delta"),
+    "response.audio_transcript.delta": (wire.TextDelta, "_text_delta"),
+    "response.text.delta": (wire.TextDelta, "_text_delta"),
     "response.done": (wire.ResponseEvent, "_response_done"),
     "rate_limits.updated": (wire.RateLimits, "_rate_limits"),
     "error": (wire.ErrorEvent, "_error"),

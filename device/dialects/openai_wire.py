@@ -1,6 +1,7 @@
-"""The messages of OpenAI Realtime (GA) that the device reads, as types; unknown fields are ignored.
+"""The messages of OpenAI Realtime that the device reads, as types; unknown fields are ignored.
 
-Source: the vendor's API reference for the Realtime server events, GA shape of 2025-08-28.
+Named by GA's spelling; beta's have the same fields.
+Source: the vendor's API reference for the Realtime server events, GA shape of 2025-08-28, and beta.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Response(msgspec.Struct):
     id: str
     status: str = ""
     status_details: StatusDetails | None = None
-    output: list[Item] = []
+    output: list[Item] | None = None
 
 
 class ResponseEvent(msgspec.Struct):

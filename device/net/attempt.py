@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from device.core import events as e
 from device.dialects.openai import OpenAIDialect
+from device.dialects.openai_beta import OpenAIBetaDialect
 from device.dialects.outspeed_legacy import OutspeedLegacyDialect
 from device.errors import BackendError, LinkError
 from device.net.downlink import Downlink
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 DIALECTS: dict[str, Callable[[int, Grant, Sequence[Turn], float], Dialect]] = {
     "openai": OpenAIDialect,
+    "openai-beta": OpenAIBetaDialect,
     "outspeed-legacy": OutspeedLegacyDialect,
 }
 _LEAST_LIFE_S = 5.0  # a secret that ends sooner is not worth connecting with
