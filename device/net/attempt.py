@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from device.core import events as e
 from device.dialects.openai import OpenAIDialect
+from device.dialects.speko import SpekoDialect
 from device.dialects.openai_beta import OpenAIBetaDialect
 from device.dialects.outspeed_legacy import OutspeedLegacyDialect
 from device.errors import BackendError, LinkError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 DIALECTS: dict[str, Callable[[int, Grant, Sequence[Turn], float], Dialect]] = {
     "openai": OpenAIDialect,
+    "speko": SpekoDialect,
     "openai-beta": OpenAIBetaDialect,
     "outspeed-legacy": OutspeedLegacyDialect,
 }
