@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from device.core import events as e
 from device.dialects.openai import OpenAIDialect
-from device.dialects.speko import SpekoDialect
 from device.dialects.openai_beta import OpenAIBetaDialect
 from device.dialects.outspeed_legacy import OutspeedLegacyDialect
+from device.dialects.speko import SpekoDialect
 from device.errors import BackendError, LinkError
 from device.net.downlink import Downlink
 from device.net.link import Link
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 DIALECTS: dict[str, Callable[[int, Grant, Sequence[Turn], float], Dialect]] = {
     "openai": OpenAIDialect,
-    "speko": SpekoDialect,
     "openai-beta": OpenAIBetaDialect,
     "outspeed-legacy": OutspeedLegacyDialect,
+    "speko": SpekoDialect,
 }
 _LEAST_LIFE_S = 5.0  # a secret that ends sooner is not worth connecting with
 
