@@ -65,7 +65,7 @@ def _check(config: Config) -> None:
     local = config.providers.local
     if "local" in used and local.brain == "chat" and not (local.chat_url and local.chat_model):
         raise ConfigError('providers.local: brain = "chat" needs chat_url and chat_model')
-    for name in sorted(used):
+    for name in sorted({endpoint.provider for endpoint in config.endpoints.values() if endpoint.needs_key}):
         table = config.providers.of(name)
         if isinstance(table, UpstreamSettings):
             _check_upstream(name, table)

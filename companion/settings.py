@@ -31,10 +31,17 @@ class SessionSettings(Part, frozen=True):
 
 
 class OutspeedOptions(Part, frozen=True):
-    """[endpoints.NAME.outspeed]"""
+    """[endpoints.NAME.outspeed]. `first_message` greets in a new session, `welcome_back` in a resumed one.
+
+    `function_url`: a self-hosted server of the older kind instead of the service; it needs no key.
+    """
 
     transport: Literal["webrtc", "websocket"] = "webrtc"
     first_message: str = ""
+    welcome_back: str = ""
+    vad: Literal["server", "semantic"] = "server"
+    rms_threshold: Annotated[float, Meta(ge=0)] | None = None
+    function_url: str = ""
 
 
 class SpekoOptions(Part, frozen=True):
@@ -68,6 +75,11 @@ class Endpoint(Part, frozen=True):
     speko: SpekoOptions = SpekoOptions()
     unmute: UnmuteOptions = UnmuteOptions()
     delphi: DelphiOptions = DelphiOptions()
+
+    @property
+    def needs_key(self) -> bool:
+        """Tell whether a service is asked with a key: a self-hosted function takes none."""
+        return not (self.provider == "outspeed" and self.outspeed.function_url)
 
 
 class UpstreamSettings(Part, frozen=True):
