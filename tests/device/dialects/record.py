@@ -1,0 +1,159 @@
+"""Record a conversation with a simulator: python -m tests.device.dialects.record openai [--mistake M].
+
+The companion mints, the device's own link connects, the dialect talks; long sound is shortened. `--play`
+writes a recording's "out" lines anew, after a change that is meant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from companion.simulators import KEY
+from device.codecs import make_encoder
+from device.core.events import Opened, ReplyEnded
+from device.core.grant import Grant
+from device.dialects.dialect import Decoded, Dialect, ReplyAudio, Send
+from device.dsp.resample import Resampler
+from device.errors import ProtocolError
+from device.net.attempt import DIALECTS
+from device.net.link import Link
+from rig.processes import Simulator
+from tests.companion.talk import running, speech
+from tests.device.dialects.replay import Frame, Line, dump, load, step_of
+
+_KEPT_SOUNDS = 3  # of a reply's pieces of sound
+_KEPT_CHARS = 64  # of their base64
+
+
+class Recorder:
+    """One session, and the steps that are kept of it."""
+
+    def __init__(self, grant: Grant) -> None:
+        self.steps: list[Line] = []
+        self._link = Link(grant)
+        self._dialect: Dialect = DIALECTS[grant.dialect](1, grant, (), 0.0)
+        self._encoder = make_encoder(grant.input.encoding, grant.input.rate)
+        self._rate = grant.input.rate
+        self._sounds = 0
+        self._take(self._call("opening"))
+
+    def until(self, kind: type[Any], times: int = 1) -> Any:
+        """Read on until that has come so often; returns the last."""
+        found: list[Any] = []
+        while len(found) < times:
+            frame = self._link.receive()
+            assert frame is not None
+            try:
+                decoded = self._dialect.decode(frame)
+            except ProtocolError:
+                decoded = []
+            self._keep(frame, decoded)
+            self._take(decoded)
+            found += [one for one in decoded if isinstance(one, kind)]
+        return found[-1]
+
+    def speak(self, words: str) -> None:
+        """Say the words and end the turn."""
+        samples = Resampler(24_000, self._rate).process(np.frombuffer(speech(words), "<i2"))
+        for piece in self._encoder.encode(samples.astype("<i2").tobytes()):
+            for at in range(0, len(piece), 4800):
+                self._link.send(self._dialect.audio(piece[at : at + 4800]))
+        self.order("end_turn")
+
+    def order(self, name: str, *args: Any) -> None:
+        """Give the dialect an order."""
+        self._take(self._call(name, *args))
+
+    def close(self) -> None:
+        self.order("closing")
+        self._link.close()
+
+    def _call(self, name: str, *args: Any) -> list[Decoded]:
+        self.steps.append({"call": name, "args": list(args)})
+        answer: list[Decoded] = getattr(self._dialect, name)(*args)
+        return answer
+
+    def _keep(self, frame: Frame, decoded: list[Decoded]) -> None:
+        if any(isinstance(one, ReplyAudio) for one in decoded):
+            self._sounds += 1
+            if self._sounds > _KEPT_SOUNDS:
+                return
+        elif any(isinstance(one, ReplyEnded) for one in decoded):
+            self._sounds = 0
+        self.steps.append(step_of(shortened(frame)))
+
+    def _take(self, decoded: list[Decoded]) -> None:
+        for one in decoded:
+            if isinstance(one, Send):
+                self._link.send(one.frame)
+
+
+def shortened(frame: Frame) -> Frame:
+    """Return a frame with less sound in it."""
+    if isinstance(frame, bytes):
+        return frame[: _KEPT_CHARS // 2]
+    try:
+        message = json.loads(frame)
+    except json.JSONDecodeError:
+        return frame
+    sound = message.get("delta")
+    if not isinstance(sound, str) or len(sound) <= _KEPT_CHARS or "audio.delta" not in message["type"]:
+        return frame
+    odd = len(base64.b64decode(sound)) % 2
+    short = base64.b64encode(base64.b64decode(sound)[: _KEPT_CHARS // 2 + odd]).decode()
+    return json.dumps({**message, "delta": short}, separators=(",", ":"))
+
+
+def conversation(grant: Grant) -> list[Line]:
+    """Two turns, the second reply interrupted, and a third in writing."""
+    recorder = Recorder(grant)
+    recorder.until(Opened)
+    recorder.speak("my name is peter")
+    recorder.until(ReplyEnded)
+    recorder.speak("tell me a story")
+    sound = recorder.until(ReplyAudio, times=3)
+    recorder.order("interrupt", sound.item_id, 1)
+    recorder.until(ReplyEnded)
+    recorder.order("say", "what is my name")
+    recorder.until(ReplyEnded)
+    recorder.close()
+    return recorder.steps
+
+
+def record(name: str, mistakes: list[str], wish: Line) -> Path:
+    """Hold the conversation with a simulator and write its recording."""
+    with tempfile.TemporaryDirectory() as scratch, Simulator(Path(scratch), name, *mistakes) as service:
+        folder = Path(scratch)
+        (folder / "key").write_text(KEY)
+        text = f'[endpoints.default]\nprovider = "{name}"\n[providers.{name}]\nbase_url = "{service.url}"\n'
+        with running(folder, f'{text}key_file = "key"\n') as companion:
+            grant = companion.grant(**wish)
+            steps = conversation(msgspec.convert(grant, Grant))
+    grant |= {"auth": {"kind": "bearer", "value": "x"}, "url": "ws://x/v1/realtime"}
+    path = Path(__file__).parent / "fixtures" / f"{'-'.join([name, *mistakes])}.jsonl"
+    dump(path, {"grant": grant}, steps)
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", nargs="?", help="a simulator")
+    parser.add_argument("--mistake", action="append", default=[])
+    parser.add_argument("--play", type=Path, action="append", default=[], help="a recording")
+    given = parser.parse_args()
+    for path in given.play:
+        dump(path, *load(path))
+    if given.name:
+        print(record(given.name, given.mistake, {}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""Every recorded conversation, played again: the same frames must mean the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.device.dialects.replay import RECORDINGS, load, make, play
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=[path.stem for path in RECORDINGS])
+def test_a_recording_means_what_it_meant(path: Path) -> None:
+    head, steps = load(path)
+    dialect = make(head)
+    for number, step in enumerate(steps, 1):
+        assert play(dialect, step) == step["out"], f"step {number}: {str(step)[:200]}"
