@@ -16,7 +16,7 @@ from companion.errors import ConfigError
 from companion.serve import MAX_FRAME_BYTES, Announcing, listen, url_of
 from companion.simulators import KEY, Options
 
-NAMES = ("openai", "openai-beta", "outspeed", "speko", "unmute", "delphi")
+NAMES = ("openai", "openai-beta", "openai-rtc", "outspeed", "outspeed-rtc", "speko", "unmute", "delphi")
 
 
 def main() -> int:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import BaseRoute
     from starlette.websockets import WebSocket
 
     from companion.local.brain import Brain
@@ -176,6 +177,10 @@ class Outspeed:
             await socket.send_denial_response(JSONResponse(answer, 401))
             return
         await socket.accept()
+        await self.talk(socket, opens)
+
+    async def talk(self, socket: WebSocket, opens: Pass) -> None:
+        """Serve an open socket, or what stands in for one."""
 
         async def past() -> Sequence[Item]:
             known = await self.engine.remembered(opens.session_id, _DEVICE)
@@ -246,16 +251,25 @@ def _effective(body: MintBody) -> dict[str, Any]:
 
 def build(options: Options) -> Starlette:
     """Return the application."""
+    return serving(make(options))
+
+
+def make(options: Options) -> Outspeed:
+    """Return the service."""
     minutes = 0.05 if "expires" in options.mistakes else 60.0
     engine = Engine(LocalSettings(session_minutes=minutes), options.folder)
     engine.brain = Verbatim(engine.brain)
-    service = Outspeed(options, engine)
+    return Outspeed(options, engine)
+
+
+def serving(service: Outspeed, *more: BaseRoute) -> Starlette:
+    """Return the application of a service, with more routes."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        engine.warm()
+        service.engine.warm()
         yield
-        await engine.close()
+        await service.engine.close()
 
     routes = [
         Route("/v1/realtime/sessions", service.sessions, methods=["POST"]),
@@ -263,5 +277,6 @@ def build(options: Options) -> Starlette:
         WebSocketRoute("/v1/realtime", service.socket),
         Route("/legacy", outspeed_legacy.address, methods=["GET"]),
         WebSocketRoute("/", service.legacy),
+        *more,
     ]
     return Starlette(routes=routes, lifespan=lifespan)

@@ -247,6 +247,12 @@ def without_candidates(sdp: str) -> str:
     return "\r\n".join(lines) + "\r\n"
 
 
+def candidates_of(sdp: str) -> list[str]:
+    """Return the description's candidates, each once."""
+    found = [line[2:] for line in sdp.splitlines() if line.startswith("a=candidate:")]
+    return list(dict.fromkeys(found))
+
+
 def _kind(text: str) -> str:
     try:
         found = msgspec.json.decode(text)
