@@ -19,8 +19,13 @@ _AFTER_RESTART_S = 0.2
 _WINDOW_S = 0.5
 
 
-def check(events: list[dict[str, Any]], speaker: Recording, name: str) -> tuple[dict[str, Any], list[str]]:
-    """Return the facts of the run and its faults, one plain line each; no faults: the demo holds."""
+def check(
+    events: list[dict[str, Any]], speaker: Recording, name: str, after_restart: str = "live"
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the facts of the run and its faults, one plain line each; no faults: the demo holds.
+
+    `after_restart`: the rung that the service can offer; on "fresh" it may not know the name, and says so.
+    """
     story = tell(events)
     since = story.restarted_at()
     heard = (
@@ -38,16 +43,21 @@ def check(events: list[dict[str, Any]], speaker: Recording, name: str) -> tuple[
         "latencies": latencies[-1] if latencies else {},
         "transcript": [{"role": line.role, "text": line.text} for line in story.lines],
     }
-    return facts, list(_faults(facts))
+    return facts, list(_faults(facts, after_restart))
 
 
-def _faults(facts: dict[str, Any]) -> list[str]:
+def _faults(facts: dict[str, Any], after_restart: str) -> list[str]:
     faults = []
+    said = facts["heard_after_restart"] or "nothing"
+    known = facts["name"].lower() in facts["heard_after_restart"].split()
     if facts["down_s"] is None:
         faults.append("the daemon was never killed and started again")
-    elif facts["name"].lower() not in facts["heard_after_restart"].split():
-        said = facts["heard_after_restart"] or "nothing"
+    elif not known and after_restart != "fresh":
         faults.append(f"after the restart the speaker said {said!r}, without the name {facts['name']!r}")
+    elif not facts["heard_after_restart"]:
+        faults.append("after the restart the speaker said nothing")
+    if facts["rungs"][1:] and facts["rungs"][-1] != after_restart:
+        faults.append(f"after the restart the session was {facts['rungs'][-1]}, not {after_restart}")
     if facts["interrupted_after_ms"] is None:
         faults.append("the story was not interrupted")
     elif not facts["silent_after_interruption"]:

@@ -18,7 +18,8 @@ from demo.stage import CardStage, WavStage, describe
 from demo.timeline import draw
 from device.errors import StateError
 from rig.card import Card, CardError
-from rig.processes import Companion, Device, ProcessError
+from rig.processes import Device, ProcessError
+from rig.services import SERVICES, open_service
 from rig.speech import SPOKEN_HZ, say
 
 if TYPE_CHECKING:
@@ -34,8 +35,11 @@ _KILL_AFTER_S = 2.5  # of the next reply are heard before the kill
 _REPLY_S = 30.0
 
 
-def main(*, out: Path, wav: bool, mic: bool, as_json: bool) -> int:
-    """Hold the conversation; returns the exit status. Recordings, events and the picture stay in `out`."""
+def main(*, out: Path, wav: bool, mic: bool, as_json: bool, provider: str = "local") -> int:
+    """Hold the conversation; returns the exit status. Recordings, events and the picture stay in `out`.
+
+    `provider` names one of `rig.services.SERVICES`.
+    """
     out = out.resolve()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end with nothing left running
     try:
@@ -46,7 +50,7 @@ def main(*, out: Path, wav: bool, mic: bool, as_json: bool) -> int:
             from demo.person import converse  # noqa: PLC0415 # only with a person at the keyboard
 
             return converse(out)
-        return _play(out, wav=wav, as_json=as_json)
+        return _play(out, provider, wav=wav, as_json=as_json)
     except (DemoError, ProcessError, CardError, StateError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -55,7 +59,9 @@ def main(*, out: Path, wav: bool, mic: bool, as_json: bool) -> int:
         return 130
 
 
-def _play(out: Path, *, wav: bool, as_json: bool) -> int:
+def _play(out: Path, provider: str, *, wav: bool, as_json: bool) -> int:
+    if provider not in SERVICES:
+        raise DemoError(f"there is no provider {provider!r}; known: {', '.join(SERVICES)}")
     began = time.monotonic()
     with contextlib.ExitStack() as cleanup:
         screen = cleanup.enter_context(make_screen(_STEPS))
@@ -64,15 +70,18 @@ def _play(out: Path, *, wav: bool, as_json: bool) -> int:
         scratch = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pressel-")))
         screen.step("setting the stage: companion, sound card, daemon")
         stage = _stage(cleanup, scratch, out, journal, wav=wav)
-        _converse(cleanup, scratch, stage, journal, screen)
+        device = Device(scratch, open_service(provider, scratch, cleanup), stage.audio, stage.env)
+        cleanup.callback(device.stop)
+        _converse(_Talk(device, stage, journal, writes=SERVICES[provider].person == "writes"), screen)
         screen.step("listening to the recording, drawing the picture")
         mic, speaker = stage.finish()
         journal.note("recording", **describe(mic, "mic.wav"))
         journal.note("recording", **describe(speaker, "speaker.wav"))
         events = read_events(out / "events.jsonl")
         draw(events, mic, speaker, out / "timeline.png")
-        facts, faults = check(events, speaker, NAME)
+        facts, faults = check(events, speaker, NAME, SERVICES[provider].after_restart)
     facts |= {"ok": not faults, "faults": faults, "folder": str(out), "sound": stage.name}
+    facts["provider"] = provider
     facts["seconds"] = round(time.monotonic() - began, 1)
     _report(facts, as_json=as_json)
     return 1 if faults else 0
@@ -88,13 +97,7 @@ def _stage(cleanup: contextlib.ExitStack, scratch: Path, out: Path, journal: Jou
     return WavStage(out, scratch)
 
 
-def _converse(
-    cleanup: contextlib.ExitStack, scratch: Path, stage: Stage, journal: Journal, screen: Screen
-) -> None:
-    companion = cleanup.enter_context(Companion(scratch))
-    device = Device(scratch, companion, stage.audio, stage.env)
-    cleanup.callback(device.stop)
-    talk = _Talk(device, stage, journal)
+def _converse(talk: _Talk, screen: Screen) -> None:
     talk.start()
     screen.step("a name")
     talk.ask(f"my name is {NAME}")
@@ -112,10 +115,10 @@ def _converse(
 
 
 class _Talk:
-    """The person at the button, who has a mouth and patience with limits."""
+    """The person at the button, who has a mouth, or at a keyboard, and patience with limits."""
 
-    def __init__(self, device: Device, stage: Stage, journal: Journal) -> None:
-        self._device, self._stage, self._journal = device, stage, journal
+    def __init__(self, device: Device, stage: Stage, journal: Journal, *, writes: bool) -> None:
+        self._device, self._stage, self._journal, self._writes = device, stage, journal, writes
 
     def start(self) -> None:
         """Start the daemon and follow its events."""
@@ -141,25 +144,35 @@ class _Talk:
         self._journal.wait("the end of the daemon's events", is_kind("gone"), here)
 
     def ask(self, text: str, *, until_s: float | None = None) -> None:
-        """Hold the button, say it, let go, and hear the reply: to its end, or its first `until_s` seconds."""
-        sound = say(text)
-        here = self._journal.mark()
-        self._button("press")
-        self._fact("the daemon to listen", is_state("listening", "connecting"), here)
-        said = self._stage.say(sound, SPOKEN_HZ)
-        self._journal.note("said", text=text, seconds=round(len(sound) / SPOKEN_HZ, 3))
-        said.wait()
-        here = self._journal.mark()
-        self._button("release")
+        """Say or write it, and hear the reply: to its end, or its first `until_s` seconds."""
+        here = self._write(text) if self._writes else self._speak(text)
         voice = self._fact(f"the reply to {text!r}", is_state("speaking"), here)
         if until_s is None:
             self._fact(f"the end of the reply to {text!r}", is_state("ready", "idle"), here, _REPLY_S)
         elif not self._journal.stays_away(is_state("ready", "idle"), here, voice["t"] + until_s):
             raise DemoError(f"the reply to {text!r} ended by itself within {until_s:.1f} s")
 
-    def _button(self, command: str) -> None:
-        self._journal.note(command)
-        answer = self._device.ask(command)
+    def _write(self, text: str) -> int:
+        here = self._journal.mark()
+        self._order("say", text=text)
+        return here
+
+    def _speak(self, text: str) -> int:
+        """Hold the button, say it, let go."""
+        sound = say(text)
+        here = self._journal.mark()
+        self._order("press")
+        self._fact("the daemon to listen", is_state("listening", "connecting"), here)
+        said = self._stage.say(sound, SPOKEN_HZ)
+        self._journal.note("said", text=text, seconds=round(len(sound) / SPOKEN_HZ, 3))
+        said.wait()
+        here = self._journal.mark()
+        self._order("release")
+        return here
+
+    def _order(self, command: str, **more: str) -> None:
+        self._journal.note(command, **more)
+        answer = self._device.ask(command, more=more)
         if not answer.get("ok"):
             raise DemoError(f"the daemon refuses {command}: {answer.get('error')}")
 

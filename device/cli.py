@@ -76,10 +76,13 @@ def _parser() -> argparse.ArgumentParser:
         "demo",
         _demo,
         "hold a whole conversation on this machine, without hardware or keys",
-        ["pressel demo --out demo-out", "pressel demo --wav", "pressel demo --mic"],
+        ["pressel demo --out demo-out", "pressel demo --provider speko", "pressel demo --mic"],
     )
     demo.add_argument(
         "--out", type=Path, default=Path("demo-out"), help="folder for the recordings and the picture"
+    )
+    demo.add_argument(
+        "--provider", default="local", help="whose protocol is spoken, to a simulator (default: %(default)s)"
     )
     demo.add_argument("--wav", action="store_true", help="WAV files for a sound card")
     demo.add_argument(
@@ -224,7 +227,9 @@ def _demo(options: argparse.Namespace) -> int:
         from demo.director import main as demo  # noqa: PLC0415 # the demo's packages are an extra
     except ImportError as error:
         raise PresselError(f"the demo needs {error.name}: pip install 'pressel[demo]'") from None
-    status: int = demo(out=options.out, wav=options.wav, mic=options.mic, as_json=options.json)
+    status: int = demo(
+        out=options.out, wav=options.wav, mic=options.mic, as_json=options.json, provider=options.provider
+    )
     return status
 
 

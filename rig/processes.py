@@ -133,13 +133,15 @@ class Simulator(Process):
 
 
 class Companion(Process):
-    """`pressel-companion serve` with the local provider on a free port of loopback, one device enrolled.
+    """`pressel-companion serve` on a free port of loopback, one device enrolled.
 
-    `url` is known once it runs; `token_file` holds the device's token. `providers` is TOML for
-    `[providers.local]`, one `key = value` a line.
+    `url` is known once it runs; `token_file` holds the device's token. `tables` is TOML: the endpoint
+    "default" and the providers' tables. `local` is TOML for `[providers.local]`, one `key = value` a line.
     """
 
-    def __init__(self, folder: Path, providers: str = "") -> None:
+    def __init__(
+        self, folder: Path, local: str = "", tables: str = '[endpoints.default]\nprovider = "local"'
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.config = folder / "companion.toml"
@@ -148,7 +150,7 @@ class Companion(Process):
         self.config.write_text(
             f'listen = "127.0.0.1:{_free_port()}"\n'  # the same one after a restart
             'tokens_file = "tokens.json"\nstate_dir = "companion-state"\nmints_per_minute = 600\n\n'
-            f'[endpoints.default]\nprovider = "local"\n\n[providers.local]\n{providers}\n'
+            f"{tables}\n\n[providers.local]\n{local}\n"
         )
         command = [sys.executable, "-m", "companion", "serve", "--config", str(self.config)]
         super().__init__("the companion", command, folder / "companion.log")
@@ -181,14 +183,20 @@ class Companion(Process):
 
 
 class Device(Process):
-    """`pressel run` on the simulated board, talking to `companion`.
+    """`pressel run` on the simulated board, talking to `companion`, or to what `backend` says (TOML).
 
     `audio` is TOML that goes below the board's values: sections such as `[audio.input]`. `env` is a virtual
     card's. `folder` must be short: a socket's path has at most 107 bytes.
     """
 
     def __init__(
-        self, folder: Path, companion: Companion, audio: str = "", env: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        companion: Companion | None,
+        audio: str = "",
+        env: Mapping[str, str] | None = None,
+        *,
+        backend: str = "",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -196,15 +204,18 @@ class Device(Process):
         self.state = folder / "device-state"
         self.socket = self.state / "control.sock"
         self._companion = companion
+        self._backend = backend
         self.audio = audio
         command = [sys.executable, "-m", "device.cli", "run", "--config", str(self.config)]
         super().__init__("the daemon", command, folder / "device.log", env)
 
     def start(self) -> None:
         """Write the configuration and start; ready when the control socket answers."""
+        backend = self._backend
+        if self._companion:
+            backend = f'url = "{self._companion.url}"\ntoken_file = "{self._companion.token_file}"\n{backend}'
         self.config.write_text(
-            f'board = "simulated"\n\n[backend]\nurl = "{self._companion.url}"\n'
-            f'token_file = "{self._companion.token_file}"\n\n[state]\ndir = "{self.state}"\n\n{self.audio}\n'
+            f'board = "simulated"\n\n[backend]\n{backend}\n\n[state]\ndir = "{self.state}"\n\n{self.audio}\n'
         )
         self.state.mkdir(mode=0o700, exist_ok=True)
         super().start()
@@ -215,9 +226,11 @@ class Device(Process):
             return bool(self.ask("status", timeout_s=2.0).get("ok"))
         return False
 
-    def ask(self, command: str, timeout_s: float = 5.0) -> dict[str, Any]:
-        """Send one command to the control socket and return the answer. Raises StateError."""
-        return request(self.socket, {"cmd": command}, timeout_s)
+    def ask(
+        self, command: str, timeout_s: float = 5.0, more: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Send one command, with `more` in it, to the control socket and return the answer; StateError."""
+        return request(self.socket, {"cmd": command, **(more or {})}, timeout_s)
 
     def watch(self, timeout_s: float | None = None) -> Watch:
         """Return the stream of events from now on."""

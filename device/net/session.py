@@ -144,6 +144,7 @@ class Session:
                     str(error) + self._dialect.mend(error.code), fatal=error.fatal and not self._redials
                 )
             self._redials += 1
+            self._link.close(0)
             try:
                 self._link = self._dial()
             except LinkError as failure:

@@ -41,8 +41,13 @@ def test_a_speaker_that_goes_on_after_the_cut_fails() -> None:
 
 
 def test_the_rung_is_named_as_it_was() -> None:
-    facts, faults = check(scenes.events("seeded"), scenes.speaker(), "Peter")
+    facts, faults = check(scenes.events("seeded"), scenes.speaker(), "Peter", "seeded")
     assert (facts["rungs"], faults) == (["fresh", "seeded"], [])
+
+
+def test_a_lower_rung_than_the_service_can_offer_fails() -> None:
+    _, faults = check(scenes.events("seeded"), scenes.speaker(), "Peter", "live")
+    assert faults == ["after the restart the session was seeded, not live"]
 
 
 def test_no_kill_is_no_demo() -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from device.core import events as e
-from device.core.grant import Grant
+from device.core.grant import Encoding, Grant
+from device.dialects.dialect import Decoded, ReplyAudio, Send
 from device.dialects.openai import OpenAIDialect
+from device.dialects.plain import PlainDialect
 from device.net.downlink import Downlink
 from device.net.link import Link
 from device.net.session import Session
 from tests.device.net.test_downlink import FakePlayer
-from tests.servers import ws_server
+from tests.servers import until, ws_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,3 +66,158 @@ def test_the_end_is_reported_with_its_code() -> None:
     lost = events[0]
     assert isinstance(lost, e.Lost)
     assert "1011 busy" in lost.reason
+
+
+class Words(PlainDialect):
+    """A protocol of single words, to see what a session makes of what a dialect says."""
+
+    def __init__(self, grant: Grant, redial_s: float | None = None) -> None:
+        super().__init__(1, grant, (), 0.0)
+        self._redial_s = redial_s
+
+    def opening(self) -> list[Decoded]:
+        return [Send("hello"), e.Opened(1, "s", "words", "fresh")]
+
+    def reopened(self) -> list[Decoded]:
+        return [Send("again")]
+
+    def redial(self, code: int | None) -> float | None:
+        return self._redial_s if code != 1000 else None
+
+    def mend(self, _code: int | None) -> str:
+        return "; mend it"
+
+    def ping(self) -> list[Decoded]:
+        return [Send("ping")]
+
+    def closing(self) -> list[Decoded]:
+        return [Send("bye")]
+
+    def end_turn(self) -> list[Decoded]:
+        return [e.ReplyEnded(1, "r", audio=False)]
+
+    def audio(self, sound: bytes) -> bytes:
+        return sound
+
+    def decode(self, frame: str | bytes) -> list[Decoded]:
+        mime = frame if isinstance(frame, str) else None
+        if frame == "end":
+            return [e.ReplyEnded(1, "r", audio=True)]
+        return [ReplyAudio("r", "i", frame if isinstance(frame, bytes) else b"\1\2", mime)]
+
+
+class Stage:
+    """A session of `Words` against a server, in a thread."""
+
+    def __init__(self, url: str, dialect: Words) -> None:
+        self.events: list[e.Event] = []
+        self.player = FakePlayer()
+        self.downlink = Downlink(self.player)
+        self.downlink.admit("r")
+        grant = Grant("openai", url)
+        self.session = Session(1, lambda: Link(grant), dialect, self.downlink, on_event=self.events.append)
+        self.thread = threading.Thread(target=self.session.run)
+        self.thread.start()
+        until(lambda: self.session.opened or self.events)
+
+    def lost(self) -> e.Lost:
+        self.thread.join(10)
+        self.session.close()
+        lost = self.events[-1]
+        assert isinstance(lost, e.Lost)
+        return lost
+
+
+def words(**fields: Any) -> Words:
+    redial_s = fields.pop("redial_s", None)
+    return Words(Grant("openai", "ws://x", **fields), redial_s)
+
+
+def test_sound_is_encoded_on_its_way_out_and_decoded_on_its_way_in() -> None:
+    got: list[str | bytes] = []
+    ulaw = Encoding("g711_ulaw", 8000)
+
+    def serve(peer: ServerConnection) -> None:
+        got.extend((peer.recv(), peer.recv()))
+        peer.send(b"\xff\x80")
+        peer.send("end")
+
+    with ws_server(serve) as url:
+        stage = Stage(url, words(input=ulaw, output=ulaw))
+        assert stage.session.input_rate == 8000
+        stage.session.send_audio(np.array([0, 32000], "<i2").tobytes())
+        stage.lost()
+    assert got == ["hello", b"\xff\x80"]
+    assert stage.player.played == [("r", np.array([0, 32124], "<i2").tobytes())]
+
+
+def test_a_message_may_name_its_own_kind_of_sound() -> None:
+    def serve(peer: ServerConnection) -> None:
+        peer.recv()
+        peer.send("audio/pcm;rate=16000")
+        peer.send("end")
+        peer.send("audio/midi")
+
+    with ws_server(serve) as url:
+        stage = Stage(url, words())
+        stage.lost()
+    assert stage.player.played == [("r", b"\1\2")]
+    assert any(isinstance(event, e.Troubled) and "'audio/midi'" in event.text for event in stage.events)
+
+
+def test_a_link_that_broke_is_dialled_again_where_the_protocol_allows_it() -> None:
+    greetings: list[str | bytes] = []
+
+    def serve(peer: ServerConnection) -> None:
+        greetings.append(peer.recv())
+        peer.close(1000 if greetings[-1] == "again" else 1011)
+
+    with ws_server(serve) as url:
+        lost = Stage(url, words(redial_s=0.01)).lost()
+    assert greetings == ["hello", "again"]
+    assert lost.reason.endswith("closed the session with 1000; mend it")
+
+
+def test_redialling_ends_when_nobody_answers() -> None:
+    gone = threading.Event()
+
+    def serve(peer: ServerConnection) -> None:
+        peer.recv()
+        gone.wait(10)
+
+    with ws_server(serve) as url:
+        stage = Stage(url, words(redial_s=0.0))
+        gone.set()
+    assert stage.lost().reason.endswith("; mend it")
+
+
+def test_an_order_may_be_answered_with_a_fact_at_once() -> None:
+    enough = threading.Event()
+
+    def serve(_peer: ServerConnection) -> None:
+        enough.wait(10)
+
+    with ws_server(serve) as url:
+        stage = Stage(url, words())
+        stage.session.end_turn()
+        assert stage.events[-1] == e.ReplyEnded(1, "r", audio=False)
+        enough.set()
+        assert stage.lost().reason
+
+
+def test_pings_and_the_farewell_of_a_protocol_are_sent() -> None:
+    got: list[str | bytes] = []
+
+    def serve(peer: ServerConnection) -> None:
+        got.extend(peer)
+
+    dialect = words()
+    dialect.ping_s = 0.01
+    with ws_server(serve) as url:
+        stage = Stage(url, dialect)
+        until(lambda: got.count("ping") >= 2)
+        stage.session.close()
+        stage.thread.join(10)
+        until(lambda: "bye" in got)
+    assert got[0] == "hello"
+    assert got[-1] == "bye"

@@ -186,3 +186,24 @@ def test_what_the_ring_has_gone_over_is_counted_and_the_rest_sent() -> None:
     capture(source, uplink, 10)
     assert uplink.frames_dropped == 51
     assert outlet.samples[-1] == values(source.written - 1, source.written)[0]
+
+
+def test_silence_fills_what_no_turn_does_at_the_pace_of_the_microphone() -> None:
+    source, uplink, outlet, marks = rig()
+    uplink.fill(outlet)
+    uplink.pump()
+    capture(source, uplink, 3)
+    assert outlet.samples == [0] * 3 * BLOCK
+    uplink.begin(source.written / RATE, 0)
+    uplink.attach(outlet)
+    capture(source, uplink, 2)
+    uplink.end(source.written / RATE - 0.02)
+    capture(source, uplink, 3)
+    assert outlet.samples.count(0) == 5 * BLOCK
+    assert marks == ["first", "commit"]
+    uplink.fill(outlet)
+    uplink.close()
+    capture(source, uplink, 1)
+    uplink.fill(None)
+    capture(source, uplink, 5)
+    assert outlet.samples.count(0) == 6 * BLOCK
