@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from device.core import events as e
 from device.dialects.openai import OpenAIDialect
 from device.dialects.openai_beta import OpenAIBetaDialect
+from device.dialects.outspeed import OutspeedDialect
 from device.dialects.outspeed_legacy import OutspeedLegacyDialect
 from device.dialects.speko import SpekoDialect
 from device.errors import BackendError, LinkError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 DIALECTS: dict[str, Callable[[int, Grant, Sequence[Turn], float], Dialect]] = {
     "openai": OpenAIDialect,
     "openai-beta": OpenAIBetaDialect,
+    "outspeed": OutspeedDialect,
     "outspeed-legacy": OutspeedLegacyDialect,
     "speko": SpekoDialect,
 }
