@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,20 +14,90 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """A table of the file."""
 
 
-class SessionSettings(Part, frozen=True):
-    """[endpoints.NAME.session]: how it talks and listens; "" leaves the provider's own."""
+class VoiceId(Part, frozen=True):
+    """A voice of one's own, {id = "voice_1234"}."""
 
-    voice: str = ""
+    id: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class Tool(Part, frozen=True):
+    """[[endpoints.NAME.session.tools]]: a function that the model may call; `parameters` is JSON schema."""
+
+    name: Annotated[str, Meta(pattern=r"^[\w-]{1,64}$")]
+    description: str = ""
+    parameters: dict[str, Any] = {"type": "object", "properties": {}}
+
+
+class ToolName(Part, frozen=True):
+    """The one function that is to be called, {name = "get_time"}."""
+
+    name: Annotated[str, Meta(pattern=r"^[\w-]{1,64}$")]
+
+
+class Tracing(Part, frozen=True):
+    """How the provider files its traces, {workflow_name = "..", group_id = "..", metadata = {}}."""
+
+    workflow_name: str = ""
+    group_id: str = ""
+    metadata: dict[str, Any] = {}
+
+
+class RetentionRatio(Part, frozen=True):
+    """How much of a conversation that has grown too long is kept; `post_instructions`: from which length."""
+
+    retention_ratio: Annotated[float, Meta(ge=0, le=1)]
+    post_instructions: Annotated[int, Meta(ge=1)] | None = None
+
+
+class Prompt(Part, frozen=True):
+    """A prompt that is kept at the provider, {id = "pmpt_1", version = "2", variables = {city = "Oslo"}}."""
+
+    id: Annotated[str, Meta(min_length=1)]
+    version: str = ""
+    variables: dict[str, str] = {}
+
+
+Codec = Literal["pcm16", "g711_ulaw", "g711_alaw"]
+Unit = Annotated[float, Meta(ge=0, le=1)]
+Pause = Annotated[int, Meta(ge=0, le=10_000)]
+
+
+class SessionSettings(Part, frozen=True):
+    """[endpoints.NAME.session]: how it talks and listens; "" or nothing leaves the provider's own.
+
+    The names that begin with `vad_` count where the server finds the ends of turns.
+    """
+
+    voice: str | VoiceId = ""
     instructions: str = ""
+    prompt: Prompt | None = None
+    output_modality: Literal["audio", "text"] = "audio"
+    input_codec: Codec = "pcm16"
+    output_codec: Codec = "pcm16"
     speed: Annotated[float, Meta(ge=0.25, le=1.5)] = 1.0
+    temperature: Annotated[float, Meta(ge=0.6, le=1.2)] | None = None
     max_output_tokens: Annotated[int, Meta(ge=1, le=4096)] | Literal["inf"] = "inf"
+    truncation: Literal["auto", "disabled"] | RetentionRatio = "auto"
     transcription: str = ""  # a model's name; "off" for none
     language: str = ""
+    transcription_prompt: str = ""
     noise_reduction: Literal["near_field", "far_field", "off"] = "off"
-    vad_threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
-    vad_prefix_ms: Annotated[int, Meta(ge=0, le=10_000)] = 300
-    vad_silence_ms: Annotated[int, Meta(ge=0, le=10_000)] = 500
+    vad: Literal["server", "semantic", "none"] = "server"
+    vad_threshold: Unit = 0.5
+    vad_prefix_ms: Pause = 300
+    vad_silence_ms: Pause = 500
+    vad_idle_timeout_ms: Annotated[int, Meta(ge=5000, le=30_000)] | None = None
+    vad_eagerness: Literal["low", "medium", "high", "auto"] = "auto"
+    vad_creates_response: bool = True
     vad_interrupts: bool = True
+    tools: list[Tool] = []
+    tool_choice: Literal["auto", "none", "required"] | ToolName = "auto"
+    tracing: Literal["auto", "off"] | Tracing = "off"
+
+    @property
+    def voice_name(self) -> str:
+        """The voice's name, "" for the provider's own or one that is not named."""
+        return self.voice if isinstance(self.voice, str) else ""
 
 
 class OutspeedOptions(Part, frozen=True):
@@ -45,9 +115,16 @@ class OutspeedOptions(Part, frozen=True):
 
 
 class SpekoOptions(Part, frozen=True):
-    """[endpoints.NAME.speko]"""
+    """[endpoints.NAME.speko]. `provider`: whose model it is; rates in Hz; `webhook_tags` need an agent."""
 
-    provider: str = "openai"
+    provider: Literal["openai", "google", "xai", "inworld", "alibaba", "speko-lab"] = "openai"
+    agent_id: str = ""
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    input_rate: Literal[16000, 24000] = 24_000
+    output_rate: Literal[16000, 24000] = 24_000
+    session_seconds: Annotated[int, Meta(ge=120, le=1800)] = 900
+    metadata: dict[str, str] = {}
+    webhook_tags: dict[str, str] = {}
 
 
 class UnmuteOptions(Part, frozen=True):
