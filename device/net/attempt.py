@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from device.core import events as e
+from device.dialects.delphi import DelphiDialect
 from device.dialects.openai import OpenAIDialect
 from device.dialects.openai_beta import OpenAIBetaDialect
 from device.dialects.outspeed import OutspeedDialect
@@ -31,6 +32,7 @@ DIALECTS: dict[str, Callable[[int, Grant, Sequence[Turn], float], Dialect]] = {
     "outspeed": OutspeedDialect,
     "outspeed-legacy": OutspeedLegacyDialect,
     "speko": SpekoDialect,
+    "delphi": DelphiDialect,
 }
 _LEAST_LIFE_S = 5.0  # a secret that ends sooner is not worth connecting with
 
