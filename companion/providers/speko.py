@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
     from companion.gateway.gateway import Gateway
     from companion.providers import MintRequest
-    from companion.settings import Endpoint, SessionSettings, SpekoSettings
+    from companion.settings import Endpoint, SessionSettings, SpekoSettings, Tool
 
 MODELS = {"openai": "gpt-realtime", "xai": "grok-voice-latest"}
 _RATES = (16_000, 24_000)
-_ITS_OWN = {"voice", "instructions"}  # of the session's settings; the others are not Speko's
+_ITS_OWN = {"voice", "instructions", "tools"}  # of the session's settings; the others are not Speko's
 
 
 class Speko:
@@ -68,7 +68,7 @@ class Speko:
         """Grant a session at the model's own provider, in OpenAI's GA shape or something close to it."""
         if minted.provider == GOOGLE:
             text = (
-                "Speko leads to Google's own socket, which is not spoken here; set speko.provider to another"
+                "Speko leads to Google's own socket, which is not spoken here; choose another speko.provider"
             )
             raise RequestError(422, "provider_unsupported", text)
         credential = minted.credential
@@ -153,12 +153,12 @@ def sessions_body(request: MintRequest) -> SessionsBody:
     model = S2s(
         provider=own.provider,
         model=endpoint.model or MODELS[own.provider],
-        voice=endpoint.session.voice or UNSET,
+        voice=endpoint.session.voice_name or UNSET,
         system_prompt=endpoint.session.instructions or UNSET,
         temperature=UNSET if own.temperature is None else own.temperature,
         input_sample_rate=16_000 if thin else own.input_rate,
         output_sample_rate=own.output_rate,
-        tools=UNSET,
+        tools=[_tool(one) for one in endpoint.session.tools] or UNSET,
     )
     return SessionsBody(
         s2s=model,
@@ -167,6 +167,14 @@ def sessions_body(request: MintRequest) -> SessionsBody:
         metadata={"device": request.device, **own.metadata},
         ttl_seconds=own.session_seconds,
     )
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    return {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters or {"type": "object", "properties": {}},
+    }
 
 
 def _proxied(request: MintRequest, body: SessionsBody, minted: Minted) -> Grant:
@@ -216,6 +224,8 @@ def _check(name: str, endpoint: Endpoint) -> None:
         )
     if own.webhook_tags and not own.agent_id:
         raise ConfigError(f"endpoints.{name}.speko.webhook_tags: they need an agent_id")
+    if endpoint.session.voice and not endpoint.session.voice_name:
+        raise ConfigError(f"endpoints.{name}.session.voice: Speko takes a voice's name alone")
     for key in _changed(endpoint.session):
         raise ConfigError(f"endpoints.{name}.session.{key}: Speko has no such setting; leave it out")
 
