@@ -25,7 +25,7 @@ class Tool(Part, frozen=True):
 
     name: Annotated[str, Meta(pattern=r"^[\w-]{1,64}$")]
     description: str = ""
-    parameters: dict[str, Any] = {"type": "object", "properties": {}}
+    parameters: dict[str, Any] = {}
 
 
 class ToolName(Part, frozen=True):
