@@ -23,6 +23,8 @@ _HERE = Path(__file__).resolve().parent
 # In a wheel the boards lie inside the package, in a checkout beside it.
 HARDWARE = _HERE / "hardware" if (_HERE / "hardware").is_dir() else _HERE.parent / "hardware"
 
+_OPENAI_URL = "wss://api.openai.com/v1/realtime"
+
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Root of all sections: an unknown key is an error."""
@@ -89,18 +91,21 @@ class BackendConfig(Section, frozen=True):
     endpoint: str = "default"
     token_file: str | None = None
     token_credential: str = "pressel-token"  # noqa: S105 # the name of a systemd credential
-    realtime_url: str = "wss://api.openai.com/v1/realtime"
+    realtime_url: str = _OPENAI_URL
     model: str = "gpt-realtime"
     allow_insecure: bool = False
 
 
 class SessionConfig(Section, frozen=True):
-    """A session's settings where no companion sets them (kind "token"); ranges of OpenAI GA."""
+    """A session's settings where no companion sets them (kind "token"); ranges of OpenAI GA.
+
+    `voice` and `transcription_model`: "" for the provider's own; "off" for no transcripts.
+    """
 
     instructions: str | None = None
-    voice: str = "marin"
+    voice: str = ""
     speed: Annotated[float, Meta(ge=0.25, le=1.5)] = 1.0
-    transcription_model: str | None = "gpt-4o-mini-transcribe"
+    transcription_model: str = ""
     transcription_language: str | None = None
     noise_reduction: Literal["near_field", "far_field", "none"] = "far_field"
     max_output_tokens: Annotated[int, Meta(ge=1, le=4096)] | Literal["inf"] = "inf"
@@ -285,6 +290,12 @@ def _check(config: Config, owner: Path) -> None:
             raise ConfigError(
                 f"{owner}: {key} {url} is not encrypted; use {plain}s:// or backend.allow_insecure = true"
             )
+    straight = config.backend.kind == "token" and config.backend.dialect == "outspeed"
+    if straight and config.backend.realtime_url == _OPENAI_URL:
+        raise ConfigError(
+            f"{owner}: backend.realtime_url is missing: Outspeed's public service has no WebSocket for "
+            "sound; name your own server's, or go through a companion"
+        )
     for key, device in (("input", config.audio.input.device), ("output", config.audio.output.device)):
         if not device:
             raise ConfigError(f"{owner}: audio.{key}.device is missing; `pressel devices` lists the names")

@@ -29,12 +29,23 @@ class PanelError(PresselError):
 
 
 class BackendError(PresselError):
-    """No grant. `fatal` when trying again cannot help; `retry_after_s` when the backend named a time."""
+    """No grant. `fatal` when trying again cannot help; `retry_after_s` when the backend named a time.
 
-    def __init__(self, text: str, *, fatal: bool = False, retry_after_s: float | None = None) -> None:
+    `status`: of its HTTP answer, None when there was none.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        fatal: bool = False,
+        retry_after_s: float | None = None,
+        status: int | None = None,
+    ) -> None:
         super().__init__(text)
         self.fatal = fatal
         self.retry_after_s = retry_after_s
+        self.status = status
 
 
 class LinkError(PresselError):

@@ -18,6 +18,7 @@ from device.system.control import ControlServer
 from device.system.metrics import Counters
 from device.system.notify import Notifier
 from device.system.store import Store
+from device.token_session import session_settings
 
 if TYPE_CHECKING:
     from device.config import Config
@@ -193,41 +194,6 @@ def _make_backend(config: Config) -> Backend:
         case "token":
             from device.net.token_backend import TokenBackend  # noqa: PLC0415 # see above
 
-            return TokenBackend(backend.url, backend.realtime_url, backend.model, session_settings(config))
+            session = session_settings(config)
+            return TokenBackend(backend.url, backend.realtime_url, backend.model, session, backend.dialect)
     raise ConfigError(f'backend.kind "{backend.kind}" is not there yet')
-
-
-def session_settings(config: Config) -> dict[str, Any]:
-    """Return the GA session object of the configuration, for backends that set none."""
-    session, talk = config.session, config.talk
-    server_vad = talk.mode == "open_mic" and talk.turn_end == "server"
-    pcm = {"type": "audio/pcm", "rate": 24000}
-    transcription: dict[str, Any] | None = None
-    if session.transcription_model:
-        transcription = {"model": session.transcription_model}
-        if session.transcription_language:
-            transcription["language"] = session.transcription_language
-    detection = {
-        "type": "server_vad",
-        "threshold": session.vad_threshold,
-        "prefix_padding_ms": session.vad_prefix_ms,
-        "silence_duration_ms": session.vad_silence_ms,
-        "create_response": True,
-        "interrupt_response": True,
-    }
-    return {
-        "output_modalities": ["audio"],
-        "max_output_tokens": session.max_output_tokens,
-        **({"instructions": session.instructions} if session.instructions else {}),
-        "audio": {
-            "input": {
-                "format": pcm,
-                "transcription": transcription,
-                "noise_reduction": None
-                if session.noise_reduction == "none"
-                else {"type": session.noise_reduction},
-                "turn_detection": detection if server_vad else None,
-            },
-            "output": {"format": pcm, "voice": session.voice, "speed": session.speed},
-        },
-    }

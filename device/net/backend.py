@@ -110,6 +110,7 @@ def _refusal(where: str, answer: requests.Response, body: Any) -> BackendError:
         f"the backend at {where} answered {status}: {reason}{mend}",
         fatal=status in _NEVER_AGAIN,
         retry_after_s=_retry_after(answer.headers.get("Retry-After")),
+        status=status,
     )
 
 
