@@ -196,4 +196,10 @@ def _make_backend(config: Config) -> Backend:
 
             session = session_settings(config)
             return TokenBackend(backend.url, backend.realtime_url, backend.model, session, backend.dialect)
+        case "realtime-session":
+            from device.net.realtime_session_backend import (  # noqa: PLC0415 # see above
+                RealtimeSessionBackend,
+            )
+
+            return RealtimeSessionBackend(backend.url, allow_insecure=backend.allow_insecure)
     raise ConfigError(f'backend.kind "{backend.kind}" is not there yet')
