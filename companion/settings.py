@@ -135,10 +135,20 @@ class UnmuteOptions(Part, frozen=True):
 
 
 class DelphiOptions(Part, frozen=True):
-    """[endpoints.NAME.delphi]"""
+    """[endpoints.NAME.delphi]. `endpoint_id`: Delphi's own name for the endpoint.
+
+    `read_aloud`: what is written is read out, not answered. `identifier` and those after it: whom a listener
+    hears, in which language, from where on; `scope` "" stands for the endpoint.
+    """
 
     endpoint_id: str = ""
     mode: Literal["text", "audio_playback", "listen", "voice_conversation"] = "audio_playback"
+    read_aloud: bool = False
+    identifier: Annotated[str, Meta(min_length=1)] = "default"
+    target_language: Annotated[str, Meta(min_length=1)] = "en"
+    scope: str = ""
+    start_mode: Literal["live", "from_beginning", "from_sequence", "closest_to_now"] = "closest_to_now"
+    captions: bool = True
 
 
 class Endpoint(Part, frozen=True):
