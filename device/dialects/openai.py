@@ -37,6 +37,7 @@ class OpenAIDialect(PlainDialect):
     def __init__(self, attempt: int, grant: Grant, turns: Sequence[Turn], clock_offset_s: float) -> None:
         super().__init__(attempt, grant, turns, clock_offset_s)
         self._rung: Rung = "fresh"
+        self._greeted = False
         self._opened = False
         self._active: str | None = None
         self._create_due = False
@@ -116,7 +117,14 @@ class OpenAIDialect(PlainDialect):
         """Return the type of a message, and the method that takes it; None: it is passed over."""
         return _READERS.get(kind)
 
+    def _conversation_created(self, _message: wire.Kind) -> list[Decoded]:
+        """Older servers of xAI greet with this alone."""
+        return self._created(wire.SessionEvent(wire.SessionFacts()))
+
     def _created(self, message: wire.SessionEvent) -> list[Decoded]:
+        if self._greeted:
+            return []
+        self._greeted = True
         wanted, got = self._grant.session_id, message.session.id
         live = self._grant.resume == "live" and got == wanted
         self._rung = (
@@ -235,6 +243,7 @@ def _trouble(response: wire.Response) -> str | None:
 
 _READERS: dict[str, tuple[type[Any], str]] = {
     "session.created": (wire.SessionEvent, "_created"),
+    "conversation.created": (wire.Kind, "_conversation_created"),
     "session.updated": (wire.SessionEvent, "_updated"),
     "input_audio_buffer.speech_started": (wire.Kind, "_speech_started"),
     "input_audio_buffer.speech_stopped": (wire.Kind, "_speech_stopped"),

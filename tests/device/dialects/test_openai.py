@@ -269,3 +269,11 @@ def test_a_message_that_makes_no_sense_is_one_line(frame: str | bytes) -> None:
 def test_unknown_messages_and_fields_are_ignored() -> None:
     assert dialect().decode('{"type": "conversation.item.added", "item": {"x": [1]}}') == []
     assert dialect().decode('{"type": "something.new"}') == []
+
+
+def test_a_server_that_greets_with_its_conversation_is_answered_once() -> None:
+    d = OpenAIDialect(7, Grant("openai", "ws://x"), (), 0.0)
+    [update] = say(d, {"type": "conversation.created", "conversation": {"id": "conv_1"}})
+    assert isinstance(update, Send)
+    assert json.loads(update.frame)["type"] == "session.update"
+    assert say(d, CREATED) == []
