@@ -10,7 +10,7 @@ import msgspec
 
 from companion.errors import ConfigError
 from companion.settings import Config, Endpoint, UpstreamSettings
-from companion.strict import fault, names_at, nearest
+from companion.strict import allowed, fault, names_at, nearest
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -54,7 +54,8 @@ def _typed(value: Any, kind: type[T], at: str) -> T:
         raise ConfigError(f'unknown key "{key}".{nearest(name, names_at(kind, parent))}')
     if found.kind == "missing":
         raise ConfigError(f'the key "{key}" is missing')
-    raise ConfigError(f'"{key}": {found.text}')
+    values = allowed(kind, found.path)
+    raise ConfigError(f'"{key}": {found.text}{f"; it takes {values}" if values else ""}')
 
 
 def _check(config: Config) -> None:

@@ -1,4 +1,4 @@
-"""The session object of OpenAI's GA realtime API: its types, and how the owner's settings become one.
+"""The session object of OpenAI's GA realtime API as types.
 
 Source: OpenAI API reference, "Realtime" (session.update, client_secrets), GA shape.
 """
@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
-
-from companion.settings import SessionSettings  # noqa: TC001 - a plain value type
 
 RATE_HZ: Literal[24000] = 24_000
 Modalities = Annotated[list[Literal["audio", "text"]], Meta(min_length=1, max_length=1)]
@@ -80,11 +77,17 @@ class AudioInput(Wire, frozen=True):
     turn_detection: ServerVad | SemanticVad | UnsetType | None = UNSET
 
 
+class OwnVoice(Wire, frozen=True):
+    """A voice that was made for the account."""
+
+    id: str
+
+
 class AudioOutput(Wire, frozen=True):
     """To the speaker."""
 
     format: Format | UnsetType = UNSET
-    voice: str | dict[str, str] | UnsetType = UNSET
+    voice: str | OwnVoice | UnsetType = UNSET
     speed: Annotated[float, Meta(ge=0.25, le=1.5)] | UnsetType = UNSET
 
 
@@ -103,6 +106,41 @@ class Function(Wire, tag_field="type", tag="function", frozen=True):
     parameters: dict[str, Any] | UnsetType = UNSET
 
 
+class FunctionChoice(Wire, tag_field="type", tag="function", frozen=True):
+    """The one tool that is to be called."""
+
+    name: str
+
+
+class TokenLimits(Wire, frozen=True):
+    """`post_instructions`: how many tokens a conversation may have."""
+
+    post_instructions: int
+
+
+class RetentionRatio(Wire, tag_field="type", tag="retention_ratio", frozen=True):
+    """Keep a part of a conversation that has grown too long."""
+
+    retention_ratio: Annotated[float, Meta(ge=0, le=1)]
+    token_limits: TokenLimits | UnsetType = UNSET
+
+
+class TracingNames(Wire, frozen=True):
+    """How traces are filed."""
+
+    workflow_name: str | UnsetType = UNSET
+    group_id: str | UnsetType = UNSET
+    metadata: Any = UNSET
+
+
+class PromptRef(Wire, frozen=True):
+    """A prompt that is kept at the provider."""
+
+    id: str
+    version: str | UnsetType | None = UNSET
+    variables: dict[str, Any] | UnsetType | None = UNSET
+
+
 class GaSession(Wire, frozen=True):
     """`session` of session.update and of client_secrets; fields that are left out stay as they are."""
 
@@ -113,39 +151,8 @@ class GaSession(Wire, frozen=True):
     max_output_tokens: MaxTokens | UnsetType = UNSET
     audio: Audio | UnsetType = UNSET
     tools: list[Function] | UnsetType = UNSET
-    tool_choice: Literal["auto", "none", "required"] | dict[str, str] | UnsetType = UNSET
-    truncation: Literal["auto", "disabled"] | dict[str, Any] | UnsetType = UNSET
-    tracing: Literal["auto"] | dict[str, Any] | UnsetType | None = UNSET
-    prompt: dict[str, Any] | UnsetType | None = UNSET
+    tool_choice: Literal["auto", "none", "required"] | FunctionChoice | UnsetType = UNSET
+    truncation: Literal["auto", "disabled"] | RetentionRatio | UnsetType = UNSET
+    tracing: Literal["auto"] | TracingNames | UnsetType | None = UNSET
+    prompt: PromptRef | UnsetType | None = UNSET
     include: list[str] | UnsetType | None = UNSET
-
-
-def ga_session(settings: SessionSettings, *, server_turns: bool, transcription: str) -> dict[str, Any]:
-    """Return the session object for one grant.
-
-    `server_turns`: the server finds where a turn ends. `transcription`: the model when the owner names none.
-    """
-    vad = ServerVad(
-        threshold=settings.vad_threshold,
-        prefix_padding_ms=settings.vad_prefix_ms,
-        silence_duration_ms=settings.vad_silence_ms,
-        interrupt_response=settings.vad_interrupts,
-    )
-    noise, scribe = settings.noise_reduction, settings.transcription or transcription
-    written = Transcription(model=scribe, language=settings.language or UNSET) if scribe != "off" else None
-    hear = AudioInput(
-        format=Pcm16(),
-        noise_reduction=NoiseReduction(type=noise) if noise != "off" else None,
-        transcription=written,
-        turn_detection=vad if server_turns else None,
-    )
-    speak = AudioOutput(format=Pcm16(), voice=settings.voice or UNSET, speed=settings.speed)
-    session = GaSession(
-        type="realtime",
-        output_modalities=["audio"],
-        instructions=settings.instructions or UNSET,
-        max_output_tokens=settings.max_output_tokens,
-        audio=Audio(input=hear, output=speak),
-    )
-    built: dict[str, Any] = msgspec.to_builtins(session)
-    return built

@@ -46,15 +46,22 @@ def nearest(name: str, known: list[str]) -> str:
 
 def names_at(kind: Any, path: str) -> list[str]:
     """Return the field names of the struct at the dotted `path` under the type `kind`."""
-    info: Any = msgspec.inspect.type_info(kind)
-    for step in filter(None, path.split(".")):
-        info = _step(_plain(info), step)
-        if info is None:
-            return []
-    info = _plain(info)
+    info = _plain(_at(kind, path))
     return (
         [field.encode_name for field in info.fields] if isinstance(info, msgspec.inspect.StructType) else []
     )
+
+
+def allowed(kind: Any, path: str) -> str:
+    """Return the values that the field at `path` takes, such as "0.25 to 1.5", or "" when any will do."""
+    return _values(_at(kind, path))
+
+
+def _at(kind: Any, path: str) -> Any:
+    info: Any = msgspec.inspect.type_info(kind)
+    for step in filter(None, re.split(r"[.\[]", path)):
+        info = _step(_plain(info), step)
+    return info
 
 
 def _plain(info: Any) -> Any:
@@ -66,6 +73,30 @@ def _plain(info: Any) -> Any:
 def _step(info: Any, name: str) -> Any:
     if isinstance(info, msgspec.inspect.DictType):
         return info.value_type
+    if isinstance(info, msgspec.inspect.ListType):
+        return info.item_type
     if isinstance(info, msgspec.inspect.StructType):
         return next((field.type for field in info.fields if field.encode_name == name), None)
     return None
+
+
+def _values(info: Any) -> str:
+    match info:
+        case msgspec.inspect.UnionType(types):
+            text = ("text",) if any(isinstance(one, msgspec.inspect.StrType) for one in types) else ()
+            return " or ".join(filter(None, (*text, *map(_values, types))))
+        case msgspec.inspect.LiteralType(values):
+            return ", ".join(map(str, values))
+        case msgspec.inspect.IntType() | msgspec.inspect.FloatType():
+            return _range(info)
+        case msgspec.inspect.BoolType():
+            return "true or false"
+        case msgspec.inspect.StructType(fields=fields):
+            return f"a table of {', '.join(field.encode_name for field in fields)}"
+    return ""
+
+
+def _range(info: Any) -> str:
+    least = f"more than {info.gt:g}" if info.gt is not None else "" if info.ge is None else f"{info.ge:g}"
+    most = "" if info.le is None else f"{info.le:g}"
+    return f"{least} to {most}" if least and most else least and f"{least} or more"

@@ -13,13 +13,14 @@ from companion.local.events import WireError
 from companion.local.items import new_id
 from companion.local.secrets import Pass
 from companion.local.settings import DEFAULTS, MODEL, TRANSCRIPTION, updated
-from companion.realtime import GaSession, ga_session
+from companion.realtime import GaSession
+from companion.realtime_ga import audio_format, ga_session
 from companion.wire import Auth, Grant, without_live
 
 if TYPE_CHECKING:
     from companion.local.engine import Engine
     from companion.providers import MintRequest
-    from companion.settings import Endpoint
+    from companion.settings import Codec, Endpoint
 
 
 class Local:
@@ -35,7 +36,8 @@ class Local:
         known = await self._engine.knows(wanted, request.device)
         session_id = wanted if known else new_id("sess")
         self._check_room(session_id)
-        session, effective = _session(request.endpoint, server_turns=request.wish.server_turns)
+        wish, settings = request.wish, request.endpoint.session
+        session, effective = _session(request.endpoint, wish.codec, server_turns=wish.server_turns)
         limits = self._engine.settings
         secret = self._engine.passes.add(
             Pass(session_id, request.device, effective, now + limits.secret_seconds), now
@@ -49,6 +51,8 @@ class Local:
             expires_at=int(now + limits.secret_seconds),
             session_ends_at=int(now + limits.session_minutes * 60),
             session=session,
+            input=audio_format(wish.codec or settings.input_codec),
+            output=audio_format(wish.codec or settings.output_codec),
         )
 
     async def close(self) -> None:
@@ -69,14 +73,18 @@ def check_endpoint(name: str, endpoint: Endpoint) -> None:
             f'endpoints.{name}.model = "{endpoint.model}": the local provider has only "{MODEL}"'
         )
     try:
-        _session(endpoint, server_turns=True)
+        _session(endpoint, None, server_turns=endpoint.session.vad != "none")
     except WireError as error:
         raise ConfigError(f"endpoints.{name}.session: {error.message} ({error.param})") from error
 
 
-def _session(endpoint: Endpoint, *, server_turns: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+def _session(
+    endpoint: Endpoint, codec: Codec | None, *, server_turns: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the session object for the grant, and the whole effective session."""
-    session = ga_session(endpoint.session, server_turns=server_turns, transcription=TRANSCRIPTION)
+    session = ga_session(
+        endpoint.session, server_turns=server_turns, transcription=TRANSCRIPTION, codec=codec
+    )
     return session, updated(DEFAULTS, msgspec.convert(session, GaSession))
 
 

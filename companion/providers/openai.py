@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from companion.realtime import ga_session
+from companion.errors import ConfigError
+from companion.realtime_ga import audio_format, check_session, ga_session, minted
 from companion.upstream import Upstream, read_key, socket_url
 from companion.wire import Auth, Grant, without_live
 
@@ -62,9 +63,11 @@ class OpenAI:
     async def mint(self, request: MintRequest) -> Grant:
         """Ask for a client secret; the provider restores nothing, so the rung is seeded or fresh."""
         model = request.endpoint.model or MODEL
-        settings = request.endpoint.session
-        session = ga_session(settings, server_turns=request.wish.server_turns, transcription=TRANSCRIPTION)
-        answer = await self._ask({**session, "model": model})
+        settings, wish = request.endpoint.session, request.wish
+        session = ga_session(
+            settings, server_turns=wish.server_turns, transcription=TRANSCRIPTION, codec=wish.codec
+        )
+        answer = await self._ask(minted(session, settings, model))
         return Grant(
             provider="openai",
             session_id=answer.session.id,
@@ -74,6 +77,8 @@ class OpenAI:
             expires_at=answer.expires_at,
             session_ends_at=answer.session.expires_at or None,
             session=session,
+            input=audio_format(wish.codec or settings.input_codec),
+            output=audio_format(wish.codec or settings.output_codec),
         )
 
     async def close(self) -> None:
@@ -90,6 +95,11 @@ class OpenAI:
         return socket_url(self._settings.base_url, "/v1/realtime")
 
 
-def make(settings: OpenAISettings, _endpoints: dict[str, Endpoint]) -> OpenAI:
+def make(settings: OpenAISettings, endpoints: dict[str, Endpoint]) -> OpenAI:
     """Return the provider; ConfigError when its key or an endpoint's settings cannot be used."""
+    for name, endpoint in endpoints.items():
+        at = f"endpoints.{name}.session"
+        check_session(at, endpoint.session)
+        if endpoint.session.temperature is not None:
+            raise ConfigError(f'{at}.temperature: GA has none; it is for provider = "openai-beta"')
     return OpenAI(settings)

@@ -198,7 +198,7 @@ def session_body(endpoint: Endpoint, *, server_turns: bool) -> SessionBody:
     )
     most = settings.max_output_tokens
     return SessionBody(
-        voice=settings.voice or VOICES[0],
+        voice=settings.voice_name or VOICES[0],
         temperature=UNSET,
         turn_detection=detection if server_turns else None,
         input_audio_transcription=None if settings.transcription == "off" else Transcription(),
