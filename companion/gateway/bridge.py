@@ -47,11 +47,12 @@ class _Order(msgspec.Struct):
 class Bridge:
     """`run` returns when both sides are closed. The socket has been accepted."""
 
-    def __init__(self, socket: WebSocket, leg: Leg, device: str) -> None:
+    def __init__(self, socket: WebSocket, leg: Leg, device: str, connect_s: float = CONNECT_S) -> None:
         self._now = asyncio.get_running_loop().time
         self._socket = socket
         self._leg = leg
         self._device = device
+        self._connect_s = connect_s
         self._uplink = Uplink(self._now())
         self._downlink = Downlink(leg.shape)
         self._outbox: asyncio.Queue[str] = asyncio.Queue()
@@ -97,10 +98,10 @@ class Bridge:
 
     async def _connect(self) -> None:
         try:
-            async with asyncio.timeout(CONNECT_S):
+            async with asyncio.timeout(self._connect_s):
                 await self._leg.connect(self._peer)
         except TimeoutError:
-            text = f"no WebRTC connection to the provider within {CONNECT_S:.0f} s"
+            text = f"no WebRTC connection to the provider within {self._connect_s:.0f} s"
             raise LegError(text) from None
         self._connected = True
         for text in self._early:

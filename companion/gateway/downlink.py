@@ -112,11 +112,6 @@ class Downlink:
         """End the reply at once: the device does not want more of it. What is still said about it passes."""
         return self._close()
 
-    @property
-    def open(self) -> bool:
-        """Tell whether a reply is being made or heard."""
-        return self._response is not None
-
     def _begin(self, response_id: str, text: str) -> list[str]:
         self._response, self._item = response_id, None
         self._sounding = self._speaks = self._told = self._made = False

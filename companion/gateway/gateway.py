@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from starlette.responses import JSONResponse
 from starlette.routing import WebSocketRoute
 
-from companion.gateway.bridge import RESTARTING, Bridge
+from companion.gateway.bridge import CONNECT_S, RESTARTING, Bridge
 
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
@@ -34,9 +34,13 @@ class _Ticket(NamedTuple):
 
 
 class Gateway:
-    """Made once a process; mount `route`, and `close` it when the process ends."""
+    """Made once a process; mount `route`, and `close` it when the process ends.
 
-    def __init__(self) -> None:
+    `connect_s`: how long a provider's leg may take to come up.
+    """
+
+    def __init__(self, connect_s: float = CONNECT_S) -> None:
+        self._connect_s = connect_s
         self._tickets: dict[str, _Ticket] = {}
         self._live: set[Bridge] = set()
         self._none_live = asyncio.Event()
@@ -65,7 +69,7 @@ class Gateway:
             await socket.send_denial_response(JSONResponse(body, 401))
             return
         await socket.accept()
-        bridge = Bridge(socket, ticket.leg, ticket.device)
+        bridge = Bridge(socket, ticket.leg, ticket.device, self._connect_s)
         self._live.add(bridge)
         self._none_live.clear()
         try:

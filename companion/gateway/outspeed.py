@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from companion.gateway.downlink import Shape
     from companion.gateway.peer import Peer
+
+_socket_log = logging.getLogger(f"{__name__}.socket")
+_socket_log.setLevel(logging.WARNING)  # at DEBUG it tells the URL, and in it the secret
 
 _PONG_S = 3.0
 _OPEN_S = 10.0
@@ -54,7 +58,9 @@ class OutspeedLeg:
         query = {"client_secret": self.secret, **({"model": self.model} if self.model else {})}
         url = f"{self.url}{'&' if '?' in self.url else '?'}{urlencode(query)}"
         try:
-            async with connect(url, max_size=_MOST_BYTES, open_timeout=_OPEN_S, close_timeout=1.0) as socket:
+            async with connect(
+                url, max_size=_MOST_BYTES, open_timeout=_OPEN_S, close_timeout=1.0, logger=_socket_log
+            ) as socket:
                 await self._signal(_Signalling(socket, peer), peer)
         except InvalidStatus as error:
             status = error.response.status_code

@@ -18,8 +18,11 @@ FRAME_BYTES = RATE_HZ * FRAME_MS // 1000 * 2
 SILENCE = bytes(FRAME_BYTES)
 
 FRAME_S = FRAME_MS / 1000
-# So late may a frame be before silence takes its place: the jitter of the device's network.
-GRACE_S = 0.04
+# So late may a frame be before silence takes its place. While someone speaks: the jitter of the device's
+# network. Else one frame: the first word then goes out when it comes, not at the next tick.
+GRACE_S = 0.06
+_IDLE_GRACE_S = FRAME_S
+_IDLE_AFTER_S = 0.2
 # A commit goes after the last sound by this much: the provider's jitter buffer must have let it through.
 SETTLE_S = 0.1
 # Above this delay, pauses are shortened to _PAUSE_FRAMES.
@@ -113,7 +116,7 @@ class Uplink:
     def _frame(self, now: float) -> bytes | None:
         if now < self._next_at:
             return None
-        starved = now >= self._next_at + GRACE_S
+        starved = now >= self._next_at + self._grace_s(now)
         self._shorten_pauses()
         head = self._queue[0] if self._queue else None
         if isinstance(head, bytearray) and not self._muted:
@@ -121,6 +124,9 @@ class Uplink:
             if whole or starved or len(self._queue) > 1:  # the last piece before an order, or before a gap
                 return self._take(head, now)
         return SILENCE if starved else None
+
+    def _grace_s(self, now: float) -> float:
+        return GRACE_S if now < self._sound_until + _IDLE_AFTER_S else _IDLE_GRACE_S
 
     def _take(self, head: bytearray, now: float) -> bytes:
         frame = bytes(head[:FRAME_BYTES])
@@ -144,7 +150,7 @@ class Uplink:
 
     def _wait_s(self, now: float) -> float:
         head = self._queue[0] if self._queue else None
-        at = self._next_at + GRACE_S
+        at = self._next_at + self._grace_s(now)
         if isinstance(head, list):
             at = min(at, self._sound_until + SETTLE_S)
         elif head is not None and not self._muted and (len(head) >= FRAME_BYTES or len(self._queue) > 1):

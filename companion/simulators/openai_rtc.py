@@ -40,7 +40,7 @@ MISTAKES = openai.MISTAKES | rtc.MISTAKES | {"busy", "refuses"}
 
 
 class Calls:
-    """The route `/v1/realtime/calls` of a service. `key`: the long-lived one, which brings a session along."""
+    """The route `/v1/realtime/calls` of a service. `key`: the long-lived one, which brings a session."""
 
     def __init__(self, service: Service, key: str) -> None:
         self.route = Route("/v1/realtime/calls", self.create, methods=["POST"])
