@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from device.core.conversation import Rules
 from device.core.grant import Codec, is_loopback
+from device.core.rules import Rules
 from device.dsp.vad import VadSettings
 from device.errors import ConfigError
 

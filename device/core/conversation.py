@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from device.core import actions as a
 from device.core import events as e
 from device.core.moves import MOVES, State
+from device.core.record import Record
 from device.core.replies import Replies
-from device.core.sessions import Memory, heard_part
+from device.core.sessions import heard_part
 
 if TYPE_CHECKING:
     from device.core.patience import Patience
-    from device.core.sessions import Role, Session
+    from device.core.rules import Rules
+    from device.core.sessions import Session
     from device.core.sessions import Turn as Said
 
-Mode = Literal["push_to_talk", "open_mic"]
-TurnEnd = Literal["client", "server"]
 Actions = list[a.Action]
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The numbers of a conversation. `half_duplex`: the microphone is shut while the device speaks."""
-
-    mode: Mode = "push_to_talk"
-    turn_end: TurnEnd = "client"
-    half_duplex: bool = True
-    preroll_ms: int = 500
-    tail_ms: int = 250
-    shortest_press_ms: int = 300
-    longest_turn_ms: int = 120_000
-    silence_limit_ms: int = 15_000
-    idle_hangup_ms: int = 60_000
-    reply_timeout_ms: int = 20_000
-    connect_patience_ms: int = 30_000
-    renew_margin_ms: int = 60_000
-    keep_turns: int = 20
 
 
 @dataclass
@@ -71,18 +52,12 @@ class Conversation:
         self._written = 0
         self._hold_ends_talk = False
         self._quiet_at = float("-inf")
-        self._load(stored)
-
-    def _load(self, stored: Session | None) -> None:
-        self._memory = Memory(stored.turns if stored else (), keep=self._rules.keep_turns)
-        self._session_id = stored.session_id if stored else None
-        self._provider = stored.provider if stored else ""
-        self._heard_ms = stored.heard_ms if stored else 0
+        self._record = Record(stored, rules.keep_turns)
 
     @property
     def turns(self) -> tuple[Said, ...]:
         """What was said, oldest first."""
-        return self._memory.turns
+        return self._record.turns
 
     @property
     def deadline(self) -> float | None:
@@ -171,7 +146,7 @@ class Conversation:
         self._written += 1
         self._turn.item = f"written-{self._written}"
         return [
-            *self._note(self._turn.item, "user", self._turn.written),
+            *self._record.note(self._turn.item, "user", self._turn.written),
             a.Say(self.attempt, self._turn.written),
         ]
 
@@ -209,7 +184,7 @@ class Conversation:
     def _forgotten(self, _event: e.Forgotten, now: float) -> Actions:
         cut = self._interrupt(now) if self.state in (State.AWAITING, State.SPEAKING) else []
         gone: Actions = [*cut, *self._abandon(now)] if self.state is not State.IDLE else []
-        self._load(None)
+        self._record = Record(None, self._rules.keep_turns)
         return [*gone, a.Forget(), a.Tell("info", "the conversation is forgotten")]
 
     # --- connecting
@@ -217,7 +192,7 @@ class Conversation:
     def _connect(self) -> Actions:
         self.attempt += 1
         self.state = State.CONNECTING
-        return [a.Connect(self.attempt, self._session_id, self._memory.turns)]
+        return [a.Connect(self.attempt, self._record.session_id, self._record.turns)]
 
     def _connect_anew(self, now: float) -> Actions:
         self._patience.reset()
@@ -226,16 +201,14 @@ class Conversation:
 
     def _opened(self, event: e.Opened, now: float) -> Actions:
         assert self._turn
-        if event.rung == "fresh":
-            self._memory = Memory(keep=self._rules.keep_turns)
+        self._record.open(event.session_id, event.provider, event.rung)
         self._up = True
         self._patience.reset()
-        self._session_id, self._provider = event.session_id, event.provider
         if event.ends_at is not None:
             self._timers["session"] = event.ends_at - self._rules.renew_margin_ms / 1000
         told: Actions = [
             a.Tell("info", f"session {event.session_id} is open ({event.rung})"),
-            self._remember(),
+            self._record.kept(),
         ]
         if not self._turn.ended:
             self._listen(now)
@@ -248,15 +221,15 @@ class Conversation:
         return [*told, a.AttachTurn(self.attempt)]
 
     def _restored(self, event: e.Restored, _now: float) -> Actions:
-        self._memory = Memory(event.turns, keep=self._rules.keep_turns)
+        self._record.restore(event.turns)
         told = a.Tell("info", f"the server remembers {len(event.turns)} turns of the conversation")
-        return [told, self._remember()]
+        return [told, self._record.kept()]
 
     def _known_to_server(self, rung: str, turn: Turn) -> bool:
         """Say nothing twice: a restored session has what was accepted, a seeded one what was transcribed."""
         if turn.item is None:
             return False
-        return rung == "live" or (rung == "seeded" and self._memory.has(turn.item))
+        return rung == "live" or (rung == "seeded" and self._record.has(turn.item))
 
     def _lost(self, event: e.Lost, now: float) -> Actions:
         self._timers.pop("session", None)
@@ -342,13 +315,13 @@ class Conversation:
         return [a.EndTurn(at)]
 
     def _turn_accepted(self, event: e.TurnAccepted, _now: float) -> Actions:
-        self._memory.place(event.item_id, "user")
+        self._record.place(event.item_id, "user")
         if self._turn:
             self._turn.item = event.item_id
         return []
 
     def _user_said(self, event: e.UserSaid, _now: float) -> Actions:
-        return self._note(event.item_id, "user", event.text)
+        return self._record.note(event.item_id, "user", event.text)
 
     # --- the reply
 
@@ -356,7 +329,7 @@ class Conversation:
         if self.state is State.LISTENING and self._ear == "local":
             return [a.RefuseReply(self.attempt, event.reply_id)]
         self._replies.admit(event.reply_id)
-        self._memory.place(event.reply_id, "assistant")
+        self._record.place(event.reply_id, "assistant")
         self._awaits_tools = False
         if self.state is not State.SPEAKING:
             self._await(now)
@@ -429,17 +402,12 @@ class Conversation:
 
     def _settle(self, reply_id: str) -> Actions:
         """Put a reply's words into the memory."""
-        return self._note(reply_id, "assistant", self._replies.settle(reply_id))
-
-    def _note(self, key: str, role: Role, text: str) -> Actions:
-        self._memory.fill(key, role, text)
-        quote: Actions = [a.Quote(role, text)] if text.strip() else []
-        return [*quote, self._remember()]
+        return self._record.note(reply_id, "assistant", self._replies.settle(reply_id))
 
     def _reply_cut(self, event: e.ReplyCut, _now: float) -> Actions:
         words = heard_part(self._replies.cut_words(event.reply_id), event.heard_ms, event.received_ms)
-        self._heard_ms = event.heard_ms
-        return self._note(event.reply_id, "assistant", words)
+        self._record.heard_ms = event.heard_ms
+        return self._record.note(event.reply_id, "assistant", words)
 
     def _interrupt(self, now: float) -> Actions:
         self._replies.cut_all()
@@ -509,9 +477,6 @@ class Conversation:
         self._rest(now)
         self._timers.clear()
         return [*discard, a.Hangup(self.attempt)]
-
-    def _remember(self) -> a.Action:
-        return a.Remember(self._session_id or "", self._provider, self._memory.turns, self._heard_ms)
 
 
 _TIMERS: dict[State, tuple[str, ...]] = {

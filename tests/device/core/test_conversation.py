@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from device.core import actions as a
 from device.core import events as e
-from device.core.conversation import Conversation, Rules
+from device.core.conversation import Conversation
 from device.core.moves import State
 from device.core.patience import Patience
+from device.core.rules import Rules
 from device.core.sessions import Session, Turn
 
 STORED = Session("sess_old", "local", (Turn("user", "hello"),))
@@ -111,17 +112,17 @@ def test_facts_of_an_older_attempt_change_nothing() -> None:
 
 
 def test_a_failed_attempt_waits_and_tries_again_until_patience_ends() -> None:
-    c = talk(connect_patience_ms=400)
+    c = talk(connect_patience_ms=1600)
     c.handle(e.Pressed(0.0), 0.0)
     assert c.handle(e.Lost(1, "no network"), 0.1) == [
         a.Hangup(1),
-        a.Tell("warning", "no network; next attempt in 0.1 s"),
+        a.Tell("warning", "no network; next attempt in 0.5 s"),
     ]
     assert c.state is State.RETRYING
-    assert c.deadline == 0.225
-    assert c.handle(e.Elapsed(), 0.2) == []
-    assert kinds(c.handle(e.Elapsed(), 0.225)) == ["Connect"]
-    told = c.handle(e.Lost(2, "no network"), 0.39)
+    assert c.deadline == 0.6
+    assert c.handle(e.Elapsed(), 0.5) == []
+    assert kinds(c.handle(e.Elapsed(), 0.6)) == ["Connect"]
+    told = c.handle(e.Lost(2, "no network"), 0.7)
     assert kinds(told) == ["Hangup", "DiscardTurn", "Hangup", "Tell"]
     assert c.state is State.IDLE
 

@@ -1,6 +1,8 @@
+from typing import Any
+
 import pytest
 
-from device.core.grant import Auth, is_loopback
+from device.core.grant import Auth, Encoding, is_loopback
 
 
 def test_a_secret_does_not_show_when_printed() -> None:
@@ -21,3 +23,13 @@ def test_a_secret_does_not_show_when_printed() -> None:
 )
 def test_only_this_machine_is_loopback(url: str, *, loopback: bool) -> None:
     assert is_loopback(url) is loopback
+
+
+@pytest.mark.parametrize(
+    ("encoding", "rate", "bytes_per_ms"),
+    [("pcm16", 24000, 48.0), ("g711_alaw", 8000, 8.0), ("ogg_opus", 24000, 0.0), ("none", 24000, 0.0)],
+)
+def test_the_size_of_sound_is_known_where_it_does_not_depend_on_the_sound(
+    encoding: Any, rate: Any, bytes_per_ms: float
+) -> None:
+    assert Encoding(encoding, rate).bytes_per_ms == bytes_per_ms

@@ -8,9 +8,10 @@ from collections import deque
 import pytest
 
 from device.core import events as e
-from device.core.conversation import _TIMERS, Conversation, Rules
+from device.core.conversation import _TIMERS, Conversation
 from device.core.moves import MOVES, State
 from device.core.patience import Patience
+from device.core.rules import Rules
 from device.core.sessions import Session, Turn
 
 Road = tuple[State, type[e.Event], State]
@@ -86,7 +87,7 @@ def situation(talk: Conversation) -> object:
         turn and (turn.hands_free, turn.written, turn.ended, turn.speech, (turn.item or "")[:7]),
         tuple(sorted((key, r.sounding, r.whole) for key, r in talk._replies._open.items())),
         tuple(sorted(set(talk._timers) & set(_TIMERS[talk.state]))),
-        talk._memory.has("item_1"),
+        talk._record.has("item_1"),
     )
 
 
@@ -95,8 +96,9 @@ def fork(talk: Conversation) -> Conversation:
     twin = copy.copy(talk)
     for name in ("_turn", "_patience", "_timers"):
         setattr(twin, name, copy.copy(getattr(talk, name)))
-    twin._memory = copy.copy(talk._memory)
-    twin._memory._entries = dict(talk._memory._entries)
+    twin._record = copy.copy(talk._record)
+    twin._record._memory = copy.copy(talk._record._memory)
+    twin._record._memory._entries = dict(talk._record._memory._entries)
     twin._replies = copy.copy(talk._replies)
     twin._replies._open = {key: copy.copy(reply) for key, reply in talk._replies._open.items()}
     twin._replies._cut = dict(talk._replies._cut)
