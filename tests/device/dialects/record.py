@@ -128,7 +128,7 @@ def conversation(grant: Grant) -> list[Line]:
     return recorder.steps
 
 
-def record(name: str, mistakes: list[str], wish: Line) -> Path:
+def record(path: Path, name: str, mistakes: list[str], wish: Line) -> None:
     """Hold the conversation with a simulator and write its recording."""
     with tempfile.TemporaryDirectory() as scratch, Simulator(Path(scratch), name, *mistakes) as service:
         folder = Path(scratch)
@@ -138,21 +138,22 @@ def record(name: str, mistakes: list[str], wish: Line) -> Path:
             grant = companion.grant(**wish)
             steps = conversation(msgspec.convert(grant, Grant))
     grant |= {"auth": {"kind": "bearer", "value": "x"}, "url": "ws://x/v1/realtime"}
-    path = Path(__file__).parent / "fixtures" / f"{'-'.join([name, *mistakes])}.jsonl"
     dump(path, {"grant": grant}, steps)
-    return path
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", nargs="?", help="a simulator")
     parser.add_argument("--mistake", action="append", default=[])
+    parser.add_argument("--codec", choices=["pcm16", "g711_ulaw", "g711_alaw"], help="the device's wish")
+    parser.add_argument("--write", help="the recording's name, when it is not the simulator's")
     parser.add_argument("--play", type=Path, action="append", default=[], help="a recording")
     given = parser.parse_args()
     for path in given.play:
         dump(path, *load(path))
     if given.name:
-        print(record(given.name, given.mistake, {}))
+        path = Path(__file__).parent / "fixtures" / f"{given.write or given.name}.jsonl"
+        record(path, given.name, given.mistake, {"codec": given.codec} if given.codec else {})
 
 
 if __name__ == "__main__":
