@@ -62,6 +62,9 @@ class Dialect(Protocol):
     def redial(self, code: int | None) -> float | None:
         """The socket has gone, with a close code or without: seconds to dialling it again, None for never."""
 
+    def mint_again(self, code: int | None) -> bool:
+        """The socket was closed before the session opened: whether a new secret may be taken."""
+
     def mend(self, code: int | None) -> str:
         """The session was closed for good: what the owner can do about it, as "; do this", or ""."""
 

@@ -54,6 +54,10 @@ class PlainDialect:
         """A secret opens one socket: a new attempt mints a new one."""
         return None
 
+    def mint_again(self, _code: int | None) -> bool:
+        """A secret that was just minted is as good as the next one."""
+        return False
+
     def mend(self, code: int | None) -> str:
         """Name the setting that a close code speaks of."""
         return _MENDS.get(code or 0, "")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from device.core import events as e
 from device.dialects.delphi import DelphiDialect
 from device.dialects.openai import OpenAIDialect
@@ -85,9 +87,12 @@ class Attempt:
 
     def _run(self) -> None:
         try:
-            session = self._open()
-            if session:
-                session.run()
+            session = self._open(self._request)
+            if session and session.run(last=False):
+                session.close()
+                again = self._open(msgspec.structs.replace(self._request, resume_session=None))
+                if again:
+                    again.run()
         except BackendError as error:
             self._on_event(e.Lost(self.number, str(error), error.fatal, error.retry_after_s))
         except LinkError as error:
@@ -96,8 +101,8 @@ class Attempt:
             self._on_death(error)
             raise
 
-    def _open(self) -> Session | None:
-        grant = self._mint()
+    def _open(self, request: GrantRequest) -> Session | None:
+        grant = self._mint(request)
         if self._cancelled:
             return None
         if grant.notice:
@@ -111,8 +116,8 @@ class Attempt:
         session.close()
         return None
 
-    def _mint(self) -> Grant:
-        grant = self._backend.mint(self._request, self._now())
+    def _mint(self, request: GrantRequest) -> Grant:
+        grant = self._backend.mint(request, self._now())
         if grant.expires_at is not None and grant.expires_at - self._now() < _LEAST_LIFE_S:
-            return self._backend.mint(self._request, self._now())
+            return self._backend.mint(request, self._now())
         return grant

@@ -103,8 +103,11 @@ class Session:
             self._order(self._dialect.closing)
         self._link.close()
 
-    def run(self) -> None:
-        """Read until the link is gone for good, then report it."""
+    def run(self, *, last: bool = True) -> bool:
+        """Read until the link is gone for good, then report it as lost.
+
+        Unless it is the `last` try, a refused secret is not the end: returns whether to mint a new one.
+        """
         if self._dialect.ping_s is not None:
             threading.Thread(target=self._ping, name=f"ping-{self._attempt}", daemon=True).start()
         try:
@@ -115,9 +118,13 @@ class Session:
                 except LinkError as error:
                     self._redial(error)
         except LinkError as error:
+            if not (last or self.opened) and self._dialect.mint_again(error.code):
+                self._on_event(e.Troubled(self._attempt, f"{error}; asking for a new session"))
+                return True
             self._on_event(e.Lost(self._attempt, str(error), fatal=error.fatal))
         finally:
             self._ended.set()
+        return False
 
     def _receive(self) -> None:
         deadline = time.monotonic() + _OPENING_S
@@ -140,9 +147,8 @@ class Session:
             wait_s = self._dialect.redial(error.code) if self.opened else None
             if wait_s is None or self._redials >= _MOST_REDIALS or self._ended.wait(wait_s):
                 # After a redial an old secret is refused for good: a new attempt brings a new one.
-                raise LinkError(
-                    str(error) + self._dialect.mend(error.code), fatal=error.fatal and not self._redials
-                )
+                line = str(error) + self._dialect.mend(error.code)
+                raise LinkError(line, fatal=error.fatal and not self._redials, code=error.code)
             self._redials += 1
             self._link.close(0)
             try:

@@ -24,6 +24,7 @@ def plain() -> PlainDialect:
 def test_every_order_is_answered_with_nothing() -> None:
     d = plain()
     assert (d.continuous, d.ping_s, d.redial(1006), d.redial(None)) == (False, None, None, None)
+    assert not d.mint_again(4001)
     answers = [d.opening(), d.reopened(), d.ping(), d.end_turn(), d.request_reply(), d.discard_turn()]
     answers += [d.refuse_reply("r"), d.interrupt("i", 1), d.refuse_tool("c"), d.closing()]
     assert answers == [[]] * 10

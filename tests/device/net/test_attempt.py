@@ -8,6 +8,8 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from device.core import events as e
 from device.core.grant import Grant, GrantRequest
 from device.net.attempt import Attempt
@@ -31,11 +33,11 @@ class Rig:
         self.deaths: list[BaseException] = []
         self.player = FakePlayer(heard=FakeHeard("r1", "i1", 30))
 
-    def start(self, backend: Any) -> Attempt:
+    def start(self, backend: Any, request: GrantRequest = REQUEST) -> Attempt:
         return Attempt(
             3,
             backend,
-            REQUEST,
+            request,
             (),
             self.player,
             now=lambda: 1000.0,
@@ -162,3 +164,34 @@ def test_a_bug_ends_the_process_and_is_not_swallowed() -> None:
     finally:
         threading.excepthook = hook
     assert [type(error) for error in rig.deaths] == [ZeroDivisionError]
+
+
+def test_a_refused_token_is_minted_once_more_without_the_old_session() -> None:
+    request = msgspec.structs.replace(REQUEST, resume_session="s-old")
+    for refusals, ends in ((1, e.Opened), (2, e.Lost)):
+        left = [refusals]
+
+        def serve(peer: ServerConnection, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] >= 0:
+                peer.close(4001, "invalid token")
+                return
+            peer.send(json.dumps({"type": "status", "status": {"state": "connected"}}))
+            list(peer)
+
+        with ws_server(serve) as url:
+            answer = json.dumps({"dialect": "delphi", "url": url, "session_id": "s-1", "resume": "live"})
+            with http_server((200, answer.encode(), {})) as backend:
+                rig = Rig()
+                attempt = rig.start(CompanionBackend(backend.url, "t"), request)
+                told = rig.next()
+                assert isinstance(told, e.Troubled)
+                assert "4001 invalid token" in told.text
+                assert told.text.endswith("; asking for a new session")
+                end = rig.next()
+                attempt.cancel()
+                attempt.join(5)
+            wanted = [json.loads(body)["resume_session"] for _, _, body in backend.asked]
+            assert wanted == ["s-old", None]
+            assert isinstance(end, ends)
+            assert not isinstance(end, e.Lost) or (end.fatal and "key at the companion" in end.reason)
