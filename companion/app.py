@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.websockets import WebSocket
 
+    from companion.gateway.gateway import Gateway
     from companion.local.engine import Engine
     from companion.settings import Config, ProviderName
 
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 16_384
+_ON_WEBRTC: frozenset[ProviderName] = frozenset({"outspeed", "speko"})
 
 
 class Desk:
@@ -105,8 +107,10 @@ def build(config: Config) -> Starlette:
     """Return the application; ConfigError when a provider cannot be used as it is configured."""
     providers: dict[str, Provider] = {}
     engine = _local(config, providers)
-    for name in sorted({endpoint.provider for endpoint in config.endpoints.values()} - {"local"}):
-        providers[name] = _provider(name, config)
+    names = {endpoint.provider for endpoint in config.endpoints.values()} - {"local"}
+    gateway = _gateway() if names & _ON_WEBRTC else None
+    for name in sorted(names):
+        providers[name] = _provider(name, config, gateway)
     desk = Desk(config, providers)
     routes: list[BaseRoute] = [
         Route("/v1/sessions", desk.mint, methods=["POST"]),
@@ -114,15 +118,19 @@ def build(config: Config) -> Starlette:
     ]
     if engine:
         routes.append(WebSocketRoute("/v1/realtime", _socket(engine)))
-    return Starlette(routes=routes, lifespan=_lifespan(desk, engine))
+    if gateway:
+        routes.append(gateway.route)
+    return Starlette(routes=routes, lifespan=_lifespan(desk, engine, gateway))
 
 
-def _lifespan(desk: Desk, engine: Engine | None) -> Callable[[Starlette], Any]:
+def _lifespan(desk: Desk, engine: Engine | None, gateway: Gateway | None) -> Callable[[Starlette], Any]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         if engine:
             engine.warm()
         yield
+        if gateway:
+            await gateway.close()
         for provider in desk.providers.values():
             await provider.close()
 
@@ -150,14 +158,24 @@ def _local(config: Config, providers: dict[str, Provider]) -> Engine | None:
     return engine
 
 
-def _provider(name: ProviderName, config: Config) -> Provider:
+def _gateway() -> Gateway | None:
+    """Return the WebRTC gateway, or None without its extra; the providers say so where one is needed."""
+    try:
+        from companion.gateway.gateway import Gateway  # noqa: PLC0415 - an extra that some providers need
+    except ImportError:
+        return None
+    return Gateway()
+
+
+def _provider(name: ProviderName, config: Config, gateway: Gateway | None) -> Provider:
     try:
         module = importlib.import_module(f"companion.providers.{name.replace('-', '_')}")
     except ImportError as error:
         text = f'the provider {name} needs {error.name}: pip install "pressel[companion,webrtc,codecs]"'
         raise ConfigError(text) from error
     endpoints = {key: one for key, one in config.endpoints.items() if one.provider == name}
-    made: Provider = module.make(config.providers.of(name), endpoints)
+    more = [gateway] if name in _ON_WEBRTC else []
+    made: Provider = module.make(config.providers.of(name), endpoints, *more)
     return made
 
 
