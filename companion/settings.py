@@ -100,6 +100,12 @@ class SessionSettings(Part, frozen=True):
         return self.voice if isinstance(self.voice, str) else ""
 
 
+class OpenAIOptions(Part, frozen=True):
+    """[endpoints.NAME.openai]. `transport`: how the companion's side goes; "webrtc" through its gateway."""
+
+    transport: Literal["websocket", "webrtc"] = "websocket"
+
+
 class OutspeedOptions(Part, frozen=True):
     """[endpoints.NAME.outspeed]. `first_message` greets in a new session, `welcome_back` in a resumed one.
 
@@ -158,6 +164,7 @@ class Endpoint(Part, frozen=True):
     model: str = ""
     devices: list[str] | None = None
     session: SessionSettings = SessionSettings()
+    openai: OpenAIOptions = OpenAIOptions()
     outspeed: OutspeedOptions = OutspeedOptions()
     speko: SpekoOptions = SpekoOptions()
     unmute: UnmuteOptions = UnmuteOptions()

@@ -16,8 +16,9 @@ from companion.upstream import Upstream, read_key, socket_url
 from companion.wire import Auth, Grant, without_live
 
 if TYPE_CHECKING:
+    from companion.gateway.gateway import Gateway
     from companion.providers import MintRequest
-    from companion.settings import Endpoint, OpenAISettings
+    from companion.settings import Codec, Endpoint, OpenAISettings
 
 MODEL = "gpt-realtime"
 TRANSCRIPTION = "gpt-4o-mini-transcribe"
@@ -55,8 +56,9 @@ class SecretAnswer(msgspec.Struct, frozen=True):
 class OpenAI:
     """A Provider over HTTPS. The key goes into one header and nowhere else."""
 
-    def __init__(self, settings: OpenAISettings) -> None:
+    def __init__(self, settings: OpenAISettings, gateway: Gateway | None = None) -> None:
         self._settings = settings
+        self._gateway = gateway
         key = read_key("openai", settings)
         self._upstream = Upstream(settings.base_url, settings.timeout_s, {"Authorization": f"Bearer {key}"})
 
@@ -64,21 +66,24 @@ class OpenAI:
         """Ask for a client secret; the provider restores nothing, so the rung is seeded or fresh."""
         model = request.endpoint.model or MODEL
         settings, wish = request.endpoint.session, request.wish
+        rtc = request.endpoint.openai.transport == "webrtc"
+        codec: Codec | None = "pcm16" if rtc else wish.codec  # the gateway carries nothing else
         session = ga_session(
-            settings, server_turns=wish.server_turns, transcription=TRANSCRIPTION, codec=wish.codec
+            settings, server_turns=wish.server_turns, transcription=TRANSCRIPTION, codec=codec
         )
         answer = await self._ask(minted(session, settings, model))
+        url, secret = self._way(request, answer, model)
         return Grant(
             provider="openai",
             session_id=answer.session.id,
             resume=without_live(request.wish.turns),
-            url=f"{self._socket_url()}?model={quote(model)}",
-            auth=Auth("bearer", answer.value),
+            url=url,
+            auth=Auth("bearer", secret),
             expires_at=answer.expires_at,
             session_ends_at=answer.session.expires_at or None,
             session=session,
-            input=audio_format(wish.codec or settings.input_codec),
-            output=audio_format(wish.codec or settings.output_codec),
+            input=audio_format(codec or settings.input_codec),
+            output=audio_format(codec or settings.output_codec),
         )
 
     async def close(self) -> None:
@@ -89,17 +94,28 @@ class OpenAI:
         body = SecretRequest(ExpiresAfter(self._settings.secret_seconds), session)
         return await self._upstream.post("/v1/realtime/client_secrets", body, answer=SecretAnswer)
 
-    def _socket_url(self) -> str:
-        if self._settings.realtime_url:
-            return self._settings.realtime_url
-        return socket_url(self._settings.base_url, "/v1/realtime")
+    def _way(self, request: MintRequest, answer: SecretAnswer, model: str) -> tuple[str, str]:
+        """Return where the device connects, and the secret that it shows there."""
+        if request.endpoint.openai.transport == "webrtc":
+            from companion.gateway.openai import OpenAICallLeg  # noqa: PLC0415 - only WebRTC has it
+
+            assert self._gateway  # noqa: S101 - `make` has looked
+            leg = OpenAICallLeg(f"{self._settings.base_url.rstrip('/')}/v1/realtime/calls", answer.value)
+            path, secret = self._gateway.add(leg, request.device, answer.expires_at)
+            return socket_url(request.base_url, path), secret
+        base = self._settings.realtime_url or socket_url(self._settings.base_url, "/v1/realtime")
+        return f"{base}?model={quote(model)}", answer.value
 
 
-def make(settings: OpenAISettings, endpoints: dict[str, Endpoint]) -> OpenAI:
+def make(settings: OpenAISettings, endpoints: dict[str, Endpoint], gateway: Gateway | None = None) -> OpenAI:
     """Return the provider; ConfigError when its key or an endpoint's settings cannot be used."""
     for name, endpoint in endpoints.items():
         at = f"endpoints.{name}.session"
         check_session(at, endpoint.session)
         if endpoint.session.temperature is not None:
             raise ConfigError(f'{at}.temperature: GA has none; it is for provider = "openai-beta"')
-    return OpenAI(settings)
+        if endpoint.openai.transport == "webrtc" and gateway is None:
+            raise ConfigError(
+                f'endpoints.{name}.openai: WebRTC needs the gateway: pip install "pressel[webrtc]"'
+            )
+    return OpenAI(settings, gateway)
