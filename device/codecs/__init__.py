@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from device.codecs.wav import WavDecoder
 from device.dsp import g711
 from device.errors import CodecError
 
@@ -33,16 +34,20 @@ class Decoder(Protocol):
 
 
 class Pcm16:
-    """Nothing to do."""
+    """Nothing to do, but that a sample may be cut in two."""
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
+        self._half = b""
 
     def encode(self, pcm: bytes) -> list[bytes]:
         return [pcm]
 
     def decode(self, sound: bytes) -> bytes:
-        return sound
+        sound = self._half + sound
+        whole = len(sound) & ~1
+        self._half = sound[whole:]
+        return sound[:whole]
 
     def flush(self) -> bytes:
         return b""
@@ -119,6 +124,9 @@ DECODERS: dict[str, Callable[[int], Decoder]] = {
     "audio/ogg": _opus_decoder,
     "audio/mpeg": _mp3_decoder,
     "audio/mp3": _mp3_decoder,
+    "audio/wav": WavDecoder,
+    "audio/x-wav": WavDecoder,
+    "audio/wave": WavDecoder,
     "none": Silent,
 }
 

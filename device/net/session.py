@@ -206,9 +206,19 @@ class Session:
         if piece.mime is None:
             assert self._decoder  # noqa: S101 # no dialect reports sound before it has opened
             return self._decoder
-        if piece.reply_id not in self._pieces:
-            self._pieces[piece.reply_id] = piece.item_id, make_decoder(piece.mime, self._dialect.output.rate)
-        return self._pieces[piece.reply_id][1]
+        item_id, decoder = self._pieces.get(piece.reply_id, ("", None))
+        if decoder is None or item_id != piece.item_id:  # each item is a stream, or a file, of its own
+            self._finish(piece.reply_id)
+            decoder = self._made(piece.mime)
+            self._pieces[piece.reply_id] = piece.item_id, decoder
+        return decoder
+
+    def _made(self, mime: str) -> Decoder:
+        try:
+            return make_decoder(mime, self._dialect.output.rate)
+        except CodecError as error:
+            self._on_event(e.Troubled(self._attempt, str(error)))
+            return make_decoder("none", self._dialect.output.rate)
 
     def _finish(self, reply_id: str) -> None:
         """Let out what a decoder still holds of a reply."""

@@ -100,10 +100,12 @@ class Words(PlainDialect):
         return sound
 
     def decode(self, frame: str | bytes) -> list[Decoded]:
-        mime = frame if isinstance(frame, str) else None
         if frame == "end":
             return [e.ReplyEnded(1, "r", audio=True)]
-        return [ReplyAudio("r", "i", frame if isinstance(frame, bytes) else b"\1\2", mime)]
+        if isinstance(frame, bytes):
+            return [ReplyAudio("r", "i", frame)]
+        mime, _, item = frame.partition(" ")
+        return [ReplyAudio("r", item, b"\1\2\3", mime)]
 
 
 class Stage:
@@ -157,12 +159,27 @@ def test_a_message_may_name_its_own_kind_of_sound() -> None:
         peer.send("audio/pcm;rate=16000")
         peer.send("end")
         peer.send("audio/midi")
+        peer.send("audio/midi")
 
     with ws_server(serve) as url:
         stage = Stage(url, words())
         stage.lost()
     assert stage.player.played == [("r", b"\1\2")]
-    assert any(isinstance(event, e.Troubled) and "'audio/midi'" in event.text for event in stage.events)
+    told = [event for event in stage.events if isinstance(event, e.Troubled)]
+    assert len(told) == 1
+    assert "'audio/midi'" in told[0].text
+
+
+def test_each_item_of_a_reply_is_a_stream_of_its_own() -> None:
+    def serve(peer: ServerConnection) -> None:
+        peer.recv()
+        for frame in ("audio/pcm one", "audio/pcm one", "audio/pcm two"):
+            peer.send(frame)
+
+    with ws_server(serve) as url:
+        stage = Stage(url, words())
+        stage.lost()
+    assert [pcm for _, pcm in stage.player.played] == [b"\1\2", b"\3\1\2\3", b"\1\2"]
 
 
 def test_a_link_that_broke_is_dialled_again_where_the_protocol_allows_it() -> None:
