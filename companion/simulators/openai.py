@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from companion.local.engine import Engine
 from companion.local.events import WireError
@@ -83,6 +83,8 @@ class RefusalError(Exception):
 
 class Service:
     """The service; its secrets are in memory. A secret opens any number of sessions until it expires."""
+
+    mint_path = "/v1/realtime/client_secrets"
 
     def __init__(self, options: Options, engine: Engine) -> None:
         self.engine = engine
@@ -207,13 +209,25 @@ def _wants_beta(socket: WebSocket) -> bool:
 
 def build(options: Options) -> Starlette:
     """Return the application."""
-    return serving(options, Service, "/v1/realtime/client_secrets")
+    engine = new_engine(options)
+    return serving(engine, routes(Service(options, engine)))
 
 
-def serving(options: Options, kind: type[Service], mint: str) -> Starlette:
-    """Return an application of a service whose mint is at that path."""
-    engine = Engine(LocalSettings(send_ahead_ms=600_000), options.folder)  # as fast as it can, as the vendor
-    service = kind(options, engine)
+def new_engine(options: Options) -> Engine:
+    """Return an engine that sends as fast as it can, as the vendor does."""
+    return Engine(LocalSettings(send_ahead_ms=600_000, replies_per_minute=6000), options.folder)
+
+
+def routes(service: Service) -> list[BaseRoute]:
+    """Return the service's two paths."""
+    return [
+        Route(service.mint_path, service.mint, methods=["POST"]),
+        WebSocketRoute("/v1/realtime", service.socket),
+    ]
+
+
+def serving(engine: Engine, paths: list[BaseRoute]) -> Starlette:
+    """Return an application that ends with its engine."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -221,8 +235,4 @@ def serving(options: Options, kind: type[Service], mint: str) -> Starlette:
         yield
         await engine.close()
 
-    routes = [
-        Route(mint, service.mint, methods=["POST"]),
-        WebSocketRoute("/v1/realtime", service.socket),
-    ]
-    return Starlette(routes=routes, lifespan=lifespan)
+    return Starlette(routes=paths, lifespan=lifespan)

@@ -12,7 +12,16 @@ import msgspec
 from companion.realtime import GaSession
 from companion.simulators import openai
 from companion.simulators.beta import Beta, BetaSession, BetaSocket, beta_name, beta_session, ga_session
-from companion.simulators.openai import ExpiresAfter, RefusalError, Service, read, refuse, serving
+from companion.simulators.openai import (
+    ExpiresAfter,
+    RefusalError,
+    Service,
+    new_engine,
+    read,
+    refuse,
+    routes,
+    serving,
+)
 from companion.strict import fault
 
 if TYPE_CHECKING:
@@ -41,6 +50,8 @@ class MintBody(BetaSession, frozen=True, forbid_unknown_fields=True):
 
 class BetaService(Service):
     """The same service in its older clothes."""
+
+    mint_path = "/v1/realtime/sessions"
 
     def __init__(self, options: Options, engine: Engine) -> None:
         super().__init__(options, engine)
@@ -86,4 +97,5 @@ def _ga(flat: Json) -> Json:
 
 def build(options: Options) -> Starlette:
     """Return the application."""
-    return serving(options, BetaService, "/v1/realtime/sessions")
+    engine = new_engine(options)
+    return serving(engine, routes(BetaService(options, engine)))
