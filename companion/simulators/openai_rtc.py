@@ -10,7 +10,7 @@ import hmac
 import logging
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from starlette.applications import Starlette
@@ -39,13 +39,29 @@ log = logging.getLogger(__name__)
 MISTAKES = openai.MISTAKES | rtc.MISTAKES | {"busy", "refuses"}
 
 
-class Calls:
-    """The route `/v1/realtime/calls` of a service. `key`: the long-lived one, which brings a session."""
+class Callee(Protocol):
+    """A service that can be called."""
 
-    def __init__(self, service: Service, key: str) -> None:
+    @property
+    def mistakes(self) -> frozenset[str]:
+        """What it does wrong."""
+        ...
+
+    def opens(self, secret: str, session: bytes) -> Pass:
+        """Return what the secret opens, with the session that came along, if any. Raises RefusalError."""
+        ...
+
+    async def talk(self, socket: Any, opens: Pass) -> None:
+        """Serve an open socket."""
+        ...
+
+
+class Calls:
+    """The route `/v1/realtime/calls` of a service."""
+
+    def __init__(self, service: Callee) -> None:
         self.route = Route("/v1/realtime/calls", self.create, methods=["POST"])
         self._service = service
-        self._key = key
         self._live: set[asyncio.Task[None]] = set()
 
     async def create(self, request: Request) -> Response:
@@ -53,7 +69,8 @@ class Calls:
         try:
             self._fail()
             sdp, session = await _parts(request)
-            opens = self._opens(request.headers.get("authorization", ""), session)
+            secret = request.headers.get("authorization", "").removeprefix("Bearer ")
+            opens = self._service.opens(secret, session)
             socket = RtcSocket(self._service.mistakes)
             answer = await _answer(socket, sdp)
         except RefusalError as refusal:
@@ -85,12 +102,15 @@ class Calls:
         if "refuses" in self._service.mistakes:
             raise RefusalError(403, "not_allowed", "This project has no WebRTC.")
 
-    def _opens(self, given: str, session: bytes) -> Pass:
-        secret = given.removeprefix("Bearer ")
+
+class OpenAI(Service):
+    """The service with calls; with the long-lived key a call brings its session along."""
+
+    def opens(self, secret: str, session: bytes) -> Pass:
         if session and hmac.compare_digest(secret.encode(), self._key.encode()):
             asked = msgspec.to_builtins(read(session, GaSession))
-            secret = self._service.settle(asked, ExpiresAfter())[0]
-        opens = self._service.engine.passes.find(secret, time.time())
+            secret = self.settle(asked, ExpiresAfter())[0]
+        opens = self.engine.passes.find(secret, time.time())
         if opens is None:
             raise RefusalError(401, "invalid_api_key", "Incorrect API key provided.")
         return opens
@@ -121,8 +141,8 @@ async def _answer(socket: RtcSocket, sdp: str) -> str:
 
 def build(options: Options) -> Starlette:
     """Return the application."""
-    service = Service(options, Engine(LocalSettings(send_ahead_ms=600_000), options.folder))
-    calls = Calls(service, options.key)
+    service = OpenAI(options, Engine(LocalSettings(send_ahead_ms=600_000), options.folder))
+    calls = Calls(service)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -18,6 +18,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from companion.local.engine import Engine
 from companion.settings import LocalSettings
 from companion.simulators.mind import Mind
+from companion.simulators.openai_rtc import Calls
+from companion.simulators.speko_calls import DirectOpenAI
 from companion.simulators.speko_mint import Minted, SessionsRequest, direct_answer, minted, proxy_answer
 from companion.simulators.speko_proxy import Proxy
 from companion.simulators.speko_xai import PREFIX, serve_xai
@@ -107,7 +109,7 @@ class Speko:
     async def proxy(self, socket: WebSocket) -> None:
         """The older shape's socket: /v1/realtime/{session_id}/ws"""
         offered = socket.scope["subprotocols"]
-        one = self._take(offered[0] if offered else "", socket.path_params["session_id"])
+        one = self.take(offered[0] if offered else "", socket.path_params["session_id"])
         if one is None:
             await socket.send_denial_response(_refusal("unauthorized"))
             return
@@ -121,7 +123,7 @@ class Speko:
         """The newer shape's socket for xAI: /v1/realtime?model="""
         offered = socket.scope["subprotocols"]
         token = next((name.removeprefix(PREFIX) for name in offered if name.startswith(PREFIX)), "")
-        one = self._take(token, None)
+        one = self.take(token, None)
         if one is None or socket.query_params.get("model") != one.asked.model:
             await socket.send_denial_response(_refusal("unauthorized"))
             return
@@ -150,7 +152,7 @@ class Speko:
             answer["wsToken"] = ""
         return JSONResponse(answer)
 
-    def _take(self, token: str, session_id: str | None) -> Minted | None:
+    def take(self, token: str, session_id: str | None) -> Minted | None:
         """Return what the token opens, once."""
         one = self._minted.get(token)
         if one is None or one.expires_at <= time.time() or session_id not in (None, one.session_id):
@@ -161,14 +163,17 @@ class Speko:
 def build(options: Options) -> Starlette:
     """Return the service."""
     engine = Engine(LocalSettings(), options.folder)
+    service = Speko(options, engine)
+    calls = Calls(DirectOpenAI(engine, service.take))
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         engine.warm()
         yield
+        await calls.close()
         await engine.close()
 
-    return Starlette(routes=routes(Speko(options, engine)), lifespan=lifespan)
+    return Starlette(routes=[*routes(service), calls.route], lifespan=lifespan)
 
 
 def routes(service: Speko) -> list[BaseRoute]:

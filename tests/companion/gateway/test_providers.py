@@ -1,0 +1,67 @@
+"""Whole companions: a grant of each provider that is on WebRTC, and a spoken turn through the gateway."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from companion.simulators import KEY, Options, openai_rtc, outspeed_rtc, speko
+from tests.companion.gateway.parties import opened, serving
+from tests.companion.talk import recognised, running
+from tests.servers import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from starlette.applications import Starlette
+
+    from tests.companion.talk import Running
+
+_OPENAI = 'provider = "openai"\n[endpoints.default.openai]\ntransport = "webrtc"\n'
+_OUTSPEED = 'provider = "outspeed"\n'
+_SPEKO = 'provider = "speko"\n'
+
+
+def config(endpoint: str, url: str) -> str:
+    name = endpoint.partition('"')[2].partition('"')[0]
+    where = f'[providers.{name}]\nbase_url = "{url}"\nkey_env = "PRESSEL_TEST_KEY"\n'
+    return f"[endpoints.default]\n{endpoint}\n{where}"
+
+
+def ask(companion: Running, words: str) -> str:
+    """Speak once over a new grant; returns what a recogniser hears of the reply."""
+    with opened(companion.grant()) as client:
+        client.until("session.created")
+        client.ask(words)
+        client.until("response.done")
+        return recognised(
+            b"".join(base64.b64decode(e["delta"]) for e in client.seen if e["type"].endswith("audio.delta"))
+        )
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "build"), [(_OPENAI, openai_rtc.build), (_OUTSPEED, outspeed_rtc.build)]
+)
+def test_a_turn_through_the_companion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str, build: Callable[[Options], Starlette]
+) -> None:
+    monkeypatch.setenv("PRESSEL_TEST_KEY", KEY)
+    with serving(build(Options(tmp_path))) as url, running(tmp_path, config(endpoint, url)) as companion:
+        assert "peter" in ask(companion, "my name is peter")
+
+
+def test_spekos_session_at_openai_is_bound_to_its_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRESSEL_TEST_KEY", KEY)
+    service = speko.build(Options(tmp_path, mistakes=frozenset({"provider-direct"})))
+    with serving(service) as url, running(tmp_path, config(_SPEKO, url)) as companion:
+        assert "peter" in ask(companion, "my name is peter")
+        [report] = until(lambda: httpx.get(f"{url}/reports").json())
+    assert report["path"].endswith("/sidebands/openai")
+    assert report["body"]["attempt_id"].startswith("att_")
+    assert report["body"]["provider_session_id"].startswith("rtc_")
