@@ -72,7 +72,9 @@ def _play(out: Path, provider: str, *, wav: bool, as_json: bool) -> int:
         stage = _stage(cleanup, scratch, out, journal, wav=wav)
         device = Device(scratch, open_service(provider, scratch, cleanup), stage.audio, stage.env)
         cleanup.callback(device.stop)
-        _converse(_Talk(device, stage, journal, writes=SERVICES[provider].person == "writes"), screen)
+        service = SERVICES[provider]
+        talk = _Talk(device, stage, journal, writes=service.person == "writes")
+        _converse(talk, screen, service.after_cut)
         screen.step("listening to the recording, drawing the picture")
         mic, speaker = stage.finish()
         journal.note("recording", **describe(mic, "mic.wav"))
@@ -97,7 +99,7 @@ def _stage(cleanup: contextlib.ExitStack, scratch: Path, out: Path, journal: Jou
     return WavStage(out, scratch)
 
 
-def _converse(talk: _Talk, screen: Screen) -> None:
+def _converse(talk: _Talk, screen: Screen, after_cut: str) -> None:
     talk.start()
     screen.step("a name")
     talk.ask(f"my name is {NAME}")
@@ -105,7 +107,7 @@ def _converse(talk: _Talk, screen: Screen) -> None:
     talk.ask("what time is it")
     screen.step("a story, interrupted")
     talk.ask("tell me a story", until_s=_STORY_S)
-    talk.ask("carry on", until_s=_KILL_AFTER_S)
+    talk.ask(after_cut, until_s=_KILL_AFTER_S)
     screen.step("SIGKILL, and a new start")
     talk.kill()
     talk.start()

@@ -18,13 +18,15 @@ _KEY = "simulated-key"
 class Service:
     """One row. `tables` is TOML for the companion, with {http}, {ws} and {key} for what the simulator has.
 
-    `after_restart` is the rung that the next session stands on; `person` says how the user's words go up.
+    `after_restart` is the rung that the next session stands on; `person` says how the user's words go up;
+    `after_cut` is said after an interrupted story: a service that is not told of a cut cannot carry on.
     """
 
     simulator: str | None = None
     tables: str = '[endpoints.default]\nprovider = "local"'
     after_restart: Literal["live", "seeded", "fresh"] = "seeded"
     person: Literal["speaks", "writes"] = "speaks"
+    after_cut: str = "carry on"
 
 
 def _keyed(name: str, endpoint: str = "", provider: str = "") -> str:
@@ -37,7 +39,7 @@ def _keyed(name: str, endpoint: str = "", provider: str = "") -> str:
 _OVER_SOCKET = '[endpoints.default.outspeed]\ntransport = "websocket"'
 _OVER_WEBRTC = '[endpoints.default.outspeed]\ntransport = "webrtc"'
 _UNMUTE = '[endpoints.default]\nprovider = "unmute"\n\n[providers.unmute]\nbase_url = "{http}"\n'
-_DELPHI = '[endpoints.default.delphi]\nendpoint_id = "demo"\nmode = "audio_playback"'
+_DELPHI = '[endpoints.default.delphi]\nendpoint_id = "24599c70-1e79-4e52-9819-e2d97acf45a5"'
 
 SERVICES: dict[str, Service] = {
     "local": Service(after_restart="live"),
@@ -49,7 +51,7 @@ SERVICES: dict[str, Service] = {
     "outspeed-webrtc": Service("outspeed", _keyed("outspeed", _OVER_WEBRTC), "live"),
     "speko": Service("speko", _keyed("speko"), "fresh"),
     "unmute": Service("unmute", _UNMUTE, "fresh"),
-    "delphi": Service("delphi", _keyed("delphi", _DELPHI), "fresh", "writes"),
+    "delphi": Service("delphi", _keyed("delphi", _DELPHI), "live", "writes", "tell me a story"),
 }
 
 
