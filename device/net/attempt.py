@@ -14,6 +14,7 @@ from device.dialects.openai_beta import OpenAIBetaDialect
 from device.dialects.outspeed import OutspeedDialect
 from device.dialects.outspeed_legacy import OutspeedLegacyDialect
 from device.dialects.speko import SpekoDialect
+from device.dialects.unmute import UnmuteDialect
 from device.errors import BackendError, LinkError
 from device.net.downlink import Downlink
 from device.net.link import Link
@@ -34,6 +35,7 @@ DIALECTS: dict[str, Callable[[int, Grant, Sequence[Turn], float], Dialect]] = {
     "outspeed": OutspeedDialect,
     "outspeed-legacy": OutspeedLegacyDialect,
     "speko": SpekoDialect,
+    "unmute": UnmuteDialect,
     "delphi": DelphiDialect,
 }
 _LEAST_LIFE_S = 5.0  # a secret that ends sooner is not worth connecting with

@@ -1,0 +1,267 @@
+"""Kyutai Unmute: JSON text frames, Ogg/Opus in base64 both ways; the server alone finds who speaks when.
+
+Source: kyutai-labs/unmute, its event models and unmute_handler. The protocol names neither turns nor replies,
+so they are counted here. There is no commit: silence after the user's words makes the server answer, which it
+may do while the button is still held. Such an answer is kept, and told once the turn has ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from device.core import events as e
+from device.dialects.dialect import Decoded, ReplyAudio, printable
+from device.dialects.plain import PlainDialect, encode, read, send, text_only
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from device.core.grant import Grant
+    from device.core.sessions import Turn
+
+_MOST_PIECES = 5000  # of a reply that is kept: about two minutes
+Piece = e.ReplyText | ReplyAudio | e.ReplyEnded
+
+
+class Kind(msgspec.Struct):
+    """The one field every message has."""
+
+    type: str
+
+
+class Words(msgspec.Struct):
+    """response.text.delta, conversation.item.input_audio_transcription.delta: one word, without spaces."""
+
+    delta: str
+
+
+class Sound(msgspec.Struct):
+    """response.audio.delta: whole Ogg pages."""
+
+    delta: bytes
+
+
+class Fault(msgspec.Struct):
+    """`type`: warning, invalid_request_error or fatal; `details` as pydantic gives them."""
+
+    type: str = ""
+    message: str | None = None
+    details: list[dict[str, Any]] | None = None
+
+
+class ErrorEvent(msgspec.Struct):
+    """The event `error`."""
+
+    error: Fault
+
+
+@dataclass
+class Reply:
+    """The reply in the making. `answers`: the user said something before it; `pieces`: what came so far."""
+
+    id: str
+    answers: bool
+    announced: bool
+    sounded: bool = False
+    ended: bool = False
+    pieces: list[Piece] = field(default_factory=list)
+
+
+class UnmuteDialect(PlainDialect):
+    """One session's protocol. `grant.session` is the vendor's session object.
+
+    Its `fallback_instructions` are for servers of another version, which refuse the first ones.
+    """
+
+    continuous = True
+
+    def __init__(self, attempt: int, grant: Grant, turns: Sequence[Turn], clock_offset_s: float) -> None:
+        super().__init__(attempt, grant, turns, clock_offset_s)
+        self._session = {"allow_recording": False, **grant.session}
+        self._fallback = self._session.pop("fallback_instructions", None)
+        self._opened = False
+        self._heard: list[str] = []  # the user's words since the last reply began
+        self._turns_heard = 0
+        self._reply: Reply | None = None
+        self._replies = 0
+        self._held: Reply | None = None  # not told of yet
+        self._asked = False  # a turn has ended, and no reply to it was told of
+
+    # --- what the device says
+
+    def opening(self) -> list[Decoded]:
+        """The client speaks first: without its update the server has nothing to say."""
+        return [send("session.update", session=self._session)]
+
+    def audio(self, sound: bytes) -> str:
+        """Append whole Ogg pages."""
+        return encode({"type": "input_audio_buffer.append", "audio": sound})
+
+    def end_turn(self) -> list[Decoded]:
+        """There is no commit; an answer that came early is told with the next message."""
+        self._asked = True
+        return []
+
+    def discard_turn(self) -> list[Decoded]:
+        """The server forgets nothing, but nobody waits for its answer."""
+        self._asked, self._held = False, None
+        return []
+
+    def interrupt(self, _item_id: str | None, _heard_ms: int) -> list[Decoded]:
+        """The server is interrupted by words alone."""
+        return self.discard_turn()
+
+    def refuse_reply(self, reply_id: str) -> list[Decoded]:
+        """Keep an answer to what was said; an opening that nobody asked for goes unheard."""
+        self._asked = False
+        reply = self._reply
+        if reply and reply.id == reply_id and reply.answers:
+            reply.id += "-kept"
+            self._held = reply
+        return []
+
+    # --- what the server says
+
+    def decode(self, frame: str | bytes) -> list[Decoded]:
+        """Read one frame. Raises ProtocolError, one line, when it makes no sense; the session goes on."""
+        text = text_only(frame)
+        kind = read(text, Kind, "message").type
+        shape, method = _READERS.get(kind, (Kind, ""))
+        if not method or not (self._opened or method in _BEFORE_OPENED):
+            return self._kept()
+        message = read(text, shape, kind)
+        found: list[Decoded] = getattr(self, method)(message)
+        return [*found, *self._kept()]
+
+    def _updated(self, _message: Kind) -> list[Decoded]:
+        if self._opened:
+            return []
+        self._opened = True
+        name = self._grant.provider or "unmute"
+        return [e.Opened(self._attempt, self._grant.session_id or name, name, "fresh")]
+
+    def _speech_started(self, _message: Kind) -> list[Decoded]:
+        return [e.SpeechStarted("server")]
+
+    def _speech_stopped(self, _message: Kind) -> list[Decoded]:
+        return [e.SpeechEnded("server")]
+
+    def _user_words(self, message: Words) -> list[Decoded]:
+        """The words are whole when the server answers them: some come after the speech has stopped."""
+        if message.delta:
+            self._heard.append(message.delta)
+            self._held = None  # its answer will be another one
+        return []
+
+    def _response_created(self, _message: Kind) -> list[Decoded]:
+        if self._reply and not self._reply.announced:  # its first sound came before it
+            self._reply.announced = True
+            return []
+        ended = self._end()
+        return [*ended, *self._begin(announced=True)]
+
+    def _begin(self, *, announced: bool) -> list[Decoded]:
+        """Tell what the user said, and that the reply to it begins."""
+        words, self._heard = " ".join(self._heard), []
+        self._replies += 1
+        self._held = None
+        self._reply = reply = Reply(f"reply-{self._replies}", bool(words), announced)
+        told: list[Decoded] = []
+        if words:
+            self._turns_heard += 1
+            item = f"turn-{self._turns_heard}"
+            told = [e.TurnAccepted(self._attempt, item), e.UserSaid(self._attempt, item, words)]
+        elif self._asked and self._replies == 1:  # the opening: the answer to the turn will interrupt it
+            self._held = reply
+            return told
+        self._asked = False
+        return [*told, e.ReplyStarted(self._attempt, reply.id)]
+
+    def _bot_words(self, message: Words) -> list[Decoded]:
+        reply, begun = self._current()
+        spoken = any(isinstance(piece, e.ReplyText) for piece in reply.pieces)
+        text = f" {message.delta}" if spoken else message.delta
+        return [*begun, *self._told(reply, e.ReplyText(self._attempt, reply.id, text))]
+
+    def _bot_sound(self, message: Sound) -> list[Decoded]:
+        reply, begun = self._current()
+        reply.sounded = True
+        return [*begun, *self._told(reply, ReplyAudio(reply.id, reply.id, message.delta))]
+
+    def _audio_done(self, _message: Kind) -> list[Decoded]:
+        return self._end()
+
+    def _interrupted(self, _message: Kind) -> list[Decoded]:
+        self._held = None
+        return [e.Withdrawn(self._attempt), *self._end()] if self._reply else []
+
+    def _error(self, message: ErrorEvent) -> list[Decoded]:
+        fault = message.error
+        line = f"the provider reports {_line(fault)}"
+        if fault.type == "fatal":
+            return [e.Lost(self._attempt, line)]
+        if self._opened or fault.type != "invalid_request_error":
+            return [e.Troubled(self._attempt, line)]
+        if self._fallback is None:
+            return [e.Lost(self._attempt, line, fatal=True)]
+        self._session["instructions"], self._fallback = self._fallback, None
+        return self.opening()
+
+    # --- the reply in the making
+
+    def _current(self) -> tuple[Reply, list[Decoded]]:
+        """Return the reply; one that was not announced begins now."""
+        begun = [] if self._reply else self._begin(announced=False)
+        assert self._reply
+        return self._reply, begun
+
+    def _told(self, reply: Reply, piece: Piece) -> list[Decoded]:
+        if len(reply.pieces) < _MOST_PIECES:
+            reply.pieces.append(piece)
+        elif reply is self._held:
+            self._held = None
+        return [] if reply is self._held else [piece]
+
+    def _end(self) -> list[Decoded]:
+        reply, self._reply = self._reply, None
+        if reply is None:
+            return []
+        reply.ended = True
+        return self._told(reply, e.ReplyEnded(self._attempt, reply.id, audio=reply.sounded))
+
+    def _kept(self) -> list[Decoded]:
+        """Tell what was kept: an answer once the turn has ended, an opening that was not cut short."""
+        reply = self._held
+        if reply is None or not self._asked or not (reply.answers or reply.ended):
+            return []
+        self._held, self._asked = None, False
+        pieces = [replace(piece, reply_id=reply.id) for piece in reply.pieces]
+        return [e.ReplyStarted(self._attempt, reply.id), *pieces]
+
+
+def _line(fault: Fault) -> str:
+    """Return what is wrong in one line: pydantic's first detail says where and why."""
+    line = fault.message or fault.type or "an error without words"
+    for detail in (fault.details or [])[:1]:
+        place = detail.get("loc")
+        where = ".".join(map(str, place)) if isinstance(place, list) else ""
+        line = f"{line}: {where}: {detail.get('msg', '')}"
+    return printable(line, 300)
+
+
+_BEFORE_OPENED = {"_updated", "_error"}
+_READERS: dict[str, tuple[type[Any], str]] = {
+    "session.updated": (Kind, "_updated"),
+    "input_audio_buffer.speech_started": (Kind, "_speech_started"),
+    "input_audio_buffer.speech_stopped": (Kind, "_speech_stopped"),
+    "conversation.item.input_audio_transcription.delta": (Words, "_user_words"),
+    "response.created": (Kind, "_response_created"),
+    "response.text.delta": (Words, "_bot_words"),
+    "response.audio.delta": (Sound, "_bot_sound"),
+    "response.audio.done": (Kind, "_audio_done"),
+    "unmute.interrupted_by_vad": (Kind, "_interrupted"),
+    "error": (ErrorEvent, "_error"),
+}
