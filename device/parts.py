@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from device.audio.capture import Capture
 from device.audio.playback import Playback
@@ -11,7 +11,7 @@ from device.audio.ring import Ring
 from device.config import read_token
 from device.dsp.resample import Resampler
 from device.dsp.vad import Vad
-from device.errors import AudioError, ConfigError
+from device.errors import AudioError
 from device.net.uplink import Uplink
 from device.panel.simulated import SimulatedPanel
 from device.system.control import ControlServer
@@ -202,4 +202,16 @@ def _make_backend(config: Config) -> Backend:
             )
 
             return RealtimeSessionBackend(backend.url, allow_insecure=backend.allow_insecure)
-    raise ConfigError(f'backend.kind "{backend.kind}" is not there yet')
+        case "unmute":
+            from device.net.unmute_backend import UnmuteBackend  # noqa: PLC0415 # see above
+
+            own = config.unmute
+            return UnmuteBackend(
+                backend.url,
+                character=own.character,
+                scenario=own.scenario,
+                language=own.language,
+                voice=own.voice,
+                allow_recording=own.recording_consent,
+            )
+    assert_never(backend.kind)

@@ -17,7 +17,7 @@ Answer = tuple[int, bytes, dict[str, str]]
 
 
 class HttpServer:
-    """Answers every POST with the next of `answers` (the last one for ever) and keeps what was asked."""
+    """Answers GET and POST with the next of `answers` (the last one for ever) and keeps what was asked."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
@@ -42,6 +42,8 @@ def http_server(*answers: Answer) -> Iterator[HttpServer]:
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
             self.wfile.write(text)
+
+        do_GET = do_POST  # noqa: N815 - the name that the library calls
 
         def log_message(self, *args: Any) -> None:
             pass
