@@ -43,6 +43,7 @@ _RTP_HZ = 48_000  # of Opus in RTP, whatever the sound's rate
 _RTP_FRAME = _RTP_HZ * FRAME_MS // 1000
 _MOST_LOST = 5  # frames: a longer gap in the RTP clock is a pause, not a loss
 _CLOSE_S = 3.0
+_LAST_CHECK_S = 0.1
 
 
 class Peer:
@@ -146,9 +147,20 @@ class Peer:
                 await self._pump
         try:
             async with asyncio.timeout(_CLOSE_S):
-                await self._pc.close()
+                await self._close()
         except TimeoutError:
             log.warning("a peer connection did not close in %.0f s; left", _CLOSE_S)
+
+    async def _close(self) -> None:
+        sctp = self._pc.sctp
+        assert sctp  # noqa: S101 - the data channel is made with the peer
+        ice = sctp.transport.transport
+        checking = ice.state == "checking"
+        await self._pc.close()
+        if checking:
+            # A close during the last check is overtaken: aioice then begins to ask for consent, for ever.
+            await asyncio.sleep(_LAST_CHECK_S)
+            await ice._connection.close()  # noqa: SLF001 - nothing public ends it
 
     def _listen(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio" and self._pump is None:

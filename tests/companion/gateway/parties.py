@@ -90,7 +90,7 @@ def gateway(connect_s: float = 10.0) -> Iterator[Door]:
     with serving(Starlette(routes=[door.route], lifespan=lifespan)) as url:
         yield Door(door, url)
     assert door.live == 0
-    assert not left
+    assert not left, left
 
 
 @contextmanager
