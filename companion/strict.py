@@ -97,6 +97,8 @@ def _values(info: Any) -> str:
 
 
 def _range(info: Any) -> str:
-    least = f"more than {info.gt:g}" if info.gt is not None else "" if info.ge is None else f"{info.ge:g}"
-    most = "" if info.le is None else f"{info.le:g}"
-    return f"{least} to {most}" if least and most else least and f"{least} or more"
+    least = info.ge if info.gt is None else info.gt
+    if least is None:
+        return ""
+    start = f"{least:g}" if info.gt is None else f"more than {least:g}"
+    return start if info.le is None else f"{start} to {info.le:g}"

@@ -40,6 +40,10 @@ class Auth(msgspec.Struct, frozen=True):
     kind: Literal["bearer", "subprotocol", "query", "none"]
     value: str
 
+    def __repr__(self) -> str:
+        """Keep the secret out of logs and tracebacks."""
+        return f"Auth(kind={self.kind!r}, value=…)"
+
 
 class AudioFormat(msgspec.Struct, frozen=True):
     """Mono at `rate` Hz; pcm16 is signed little-endian; "none": this way there is no sound."""

@@ -52,6 +52,10 @@ class SecretAnswer(msgspec.Struct, frozen=True):
     expires_at: int
     session: MintedSession = MintedSession()
 
+    def __repr__(self) -> str:
+        """Keep the secret out of logs and tracebacks."""
+        return f"SecretAnswer(value=…, expires_at={self.expires_at})"
+
 
 class OpenAI:
     """A Provider over HTTPS. The key goes into one header and nowhere else."""

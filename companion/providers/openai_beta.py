@@ -26,10 +26,14 @@ MARK = {"OpenAI-Beta": "realtime=v1"}
 
 
 class ClientSecret(msgspec.Struct, frozen=True):
-    """`client_secret` of the answer; its repr is not for logs."""
+    """`client_secret` of the answer."""
 
     value: str
     expires_at: int
+
+    def __repr__(self) -> str:
+        """Keep the secret out of logs and tracebacks."""
+        return f"ClientSecret(value=…, expires_at={self.expires_at})"
 
 
 class SessionAnswer(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from tests.companion.talk import config_file
 if TYPE_CHECKING:
     from pathlib import Path
 
+OPENAI_KEY = '[providers.openai]\nkey_env = "NO_KEY"'
 LOCAL = '[endpoints.default]\nprovider = "local"\n'
 
 
@@ -39,6 +40,27 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("[endpoints.default]", 'the key "endpoints.default.provider" is missing'),
         (f"{LOCAL}[providers.local]\nsession_minutes = 0", '"providers.local.session_minutes"'),
         (f"{LOCAL}[endpoints.default.session]\nspeed = 3.0", '"endpoints.default.session.speed"'),
+        (
+            f"{LOCAL}[endpoints.default.session]\nspeed = 3.0",
+            '"endpoints.default.session.speed": Expected `float` <= 1.5; it takes 0.25 to 1.5',
+        ),
+        (
+            f"{LOCAL}[endpoints.default.session]\nmax_output_tokens = 5000",
+            "it takes 1 to 4096 or inf",
+        ),
+        (f"{LOCAL}[endpoints.default.session]\nvad_idle_timeout_ms = 1", "it takes 5000 to 30000"),
+        (f"{LOCAL}[endpoints.default.session]\ntemperature = 0.1", "it takes 0.6 to 1.2"),
+        (f'{LOCAL}[endpoints.default.session]\nvad = "on"', "it takes none, semantic, server"),
+        (
+            f'{LOCAL}[endpoints.default.session]\nnoise_reduction = "on"',
+            "it takes far_field, near_field, off",
+        ),
+        (f'{LOCAL}[endpoints.default.session]\ninput_codec = "mp3"', "g711_alaw, g711_ulaw, pcm16"),
+        (f"{LOCAL}[endpoints.default.session]\nvad_threshold = 1.1", "it takes 0 to 1"),
+        (f"{LOCAL}[endpoints.default.session]\nvad_silence_ms = -1", "it takes 0 to 10000"),
+        (f'{LOCAL}[endpoints.default.session]\ntools = [{{name = "a b"}}]', "session.tools[0].name"),
+        (f"{LOCAL}[endpoints.default.session]\nvoice = {{idd = 1}}", 'Did you mean "id"?'),
+        (f"{LOCAL}[providers.openai]\nsecret_seconds = 9", "it takes 10 to 7200"),
         ("[endpoints]", "no endpoint"),
         ("endpoints = 1", '"endpoints": Expected `object`'),
         ("endpoints =", "is not TOML"),
@@ -82,6 +104,21 @@ def test_addresses() -> None:
         (
             '[endpoints.default]\nprovider = "openai"\n[providers.openai]\nkey_file = "no"',
             "cannot read key_file",
+        ),
+        (
+            f'[endpoints.a]\nprovider = "openai"\nsession.temperature = 0.8\n{OPENAI_KEY}',
+            "endpoints.a.session.temperature: GA has none",
+        ),
+        (
+            f'[endpoints.a]\nprovider = "openai"\nsession.tool_choice = {{name = "x"}}\n{OPENAI_KEY}',
+            'endpoints.a.session.tool_choice: there is no tool "x"',
+        ),
+        (
+            (
+                '[endpoints.a]\nprovider = "openai-beta"\nsession.truncation = "disabled"\n'
+                '[providers.openai-beta]\nkey_env = "NO_KEY"'
+            ),
+            "endpoints.a.session.truncation: the beta shape has none",
         ),
         (
             '[endpoints.default]\nprovider = "openai"\n[providers.openai]\nkey_env = "NO_KEY"',

@@ -11,7 +11,9 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from companion.providers.openai import SecretAnswer
 from companion.serve import listen, url_of
+from companion.wire import Auth
 from tests.companion.talk import Running, http, running
 
 if TYPE_CHECKING:
@@ -167,3 +169,29 @@ def test_the_key_may_come_from_the_environment(tmp_path: Path, monkeypatch: pyte
         with running(tmp_path, f'{text}\nbase_url = "{url}"') as one:
             one.grant()
     assert upstream.keys == [f"Bearer {KEY}"]
+
+
+def test_the_device_s_codec_and_what_cannot_be_changed_later(tmp_path: Path) -> None:
+    endpoint = """
+[endpoints.default.session]
+voice = {id = "voice_1234"}
+input_codec = "g711_alaw"
+tracing = {workflow_name = "kitchen"}
+vad = "none"
+"""
+    with standing(tmp_path, endpoint=endpoint) as (one, upstream):
+        own = one.grant()
+        wished = one.grant(codec="g711_ulaw")
+        turnless = one.post({"mode": "open_mic", "turn_end": "server"})
+    assert own["input"] == {"encoding": "g711_alaw", "rate": 8000}
+    assert own["output"] == {"encoding": "pcm16", "rate": 24_000}
+    assert wished["input"] == wished["output"] == {"encoding": "g711_ulaw", "rate": 8000}
+    assert upstream.asked[0]["session"]["tracing"] == {"workflow_name": "kitchen"}
+    assert "tracing" not in own["session"]
+    assert own["session"]["audio"]["output"]["voice"] == {"id": "voice_1234"}
+    assert (turnless.status_code, turnless.json()["error"]["code"]) == (400, "no_turn_detection")
+    assert len(upstream.asked) == 2
+
+
+def test_a_secret_is_in_no_repr() -> None:
+    assert "ek_1" not in repr(SecretAnswer("ek_1", 5)) + repr(Auth("bearer", "ek_1"))
