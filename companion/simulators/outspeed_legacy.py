@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import time
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from companion.local.engine import Engine
     from companion.simulators.mind import Sentence
+
+log = logging.getLogger(__name__)
 
 MISTAKES = frozenset({"legacy-fast", "legacy-odd-rate", "legacy-late-words", "legacy-unknown-frames"})
 _DEFAULT_HZ = 48_000
@@ -130,7 +133,8 @@ class _Talk:
         for edge in await self._mind.listen(self._to_ear(pcm)):
             if edge.kind == "started":
                 await self._silence()
-            elif await self._mind.heard():
+            elif words := await self._mind.heard():
+                log.info("heard: %s", words)
                 self._answer()
 
     def _to_ear(self, pcm: bytes) -> bytes:

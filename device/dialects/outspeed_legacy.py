@@ -1,10 +1,14 @@
 """Outspeed's older self-hosted server: PCM16 in JSON text frames, and turns that the server finds by itself.
 
+A reply is what sounds from one `audio_end` to the next; words come beside it, in no order. Nothing is
+committed: silence makes the server answer, which it may do while the button is still held. Such an answer is
+kept until the turn has ended. A server that is talked over drops its reply and sends no `audio_end` for it.
 Source: PyPI outspeed 0.2.12 (websocket/processors.py, plugins/cartesia_tts.py) and npm @outspeed/core 1.0.3.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from device.dialects.dialect import Decoded
 
 _LONGEST_WORDS = 10_000  # characters that wait for their sound
+_MOST_PIECES = 1000  # of a reply that is kept
 
 
 class _Kind(msgspec.Struct):
@@ -37,19 +42,26 @@ class _Message(msgspec.Struct):
     data: str
 
 
-class OutspeedLegacyDialect(PlainDialect):
-    """A reply is what sounds from one `audio_end` to the next; words come beside it, in no order.
+@dataclass
+class _Reply:
+    """`pieces`: what came so far, for one that has to be told later."""
 
-    A server that is talked over drops its reply and sends no `audio_end` for it: the end of the user's turn
-    closes that one.
-    """
+    id: str
+    ended: bool = False
+    pieces: list[e.ReplyText | ReplyAudio] = field(default_factory=list)
+
+
+class OutspeedLegacyDialect(PlainDialect):
+    """One session's protocol."""
 
     continuous = True  # the server's voice detector hears the end of a turn in the silence after it
 
     def __init__(self, attempt: int, grant: Grant, turns: Sequence[Turn], clock_offset_s: float) -> None:
         super().__init__(attempt, grant, turns, clock_offset_s)
         self._replies = 0
-        self._sounding = False
+        self._reply: _Reply | None = None
+        self._held: _Reply | None = None  # came too early; not told of yet
+        self._asked = False  # the turn has ended, and what is held is its answer
         self._words = ""
 
     # --- what the device says
@@ -68,12 +80,30 @@ class OutspeedLegacyDialect(PlainDialect):
         return encode({"type": "audio", "data": sound})
 
     def end_turn(self) -> list[Decoded]:
-        """Take what sounds from now on for the reply to this turn."""
-        return self._end()
+        """Take what sounds from now on for the answer, or what was kept."""
+        if self._held is None:
+            return self._end()
+        self._asked = True
+        return self._kept() if self._held.ended else []  # of one that still comes, the next piece tells
 
     def say(self, text: str) -> list[Decoded]:
         """Send the words; the server replies as to speech."""
-        return [*self._end(), send("message", data=text)]
+        return [*self.discard_turn(), *self._end(), send("message", data=text)]
+
+    def discard_turn(self) -> list[Decoded]:
+        """The server forgets nothing, but nobody waits for its answer."""
+        self._held, self._asked = None, False
+        return []
+
+    def interrupt(self, _item_id: str | None, _heard_ms: int) -> list[Decoded]:
+        """The server is interrupted by speech alone."""
+        return self.discard_turn()
+
+    def refuse_reply(self, reply_id: str) -> list[Decoded]:
+        """Keep it: it answers what was said so far."""
+        if self._reply and self._reply.id == reply_id:
+            self._held = self._reply
+        return []
 
     def closing(self) -> list[Decoded]:
         """Say the protocol's farewell."""
@@ -93,31 +123,52 @@ class OutspeedLegacyDialect(PlainDialect):
                 return self._end()
         return []
 
-    @property
-    def _reply_id(self) -> str:
-        return f"reply-{self._replies}"
-
     def _audio(self, sound: bytes) -> list[Decoded]:
-        whole = sound[: len(sound) // 2 * 2]
-        found: list[Decoded] = []
-        if not self._sounding:
-            self._sounding = True
+        begun: list[Decoded] = []
+        if self._reply is None or self._reply.ended:
             self._replies += 1
-            found = [e.ReplyStarted(self._attempt, self._reply_id), *self._tell()]
-        return [*found, ReplyAudio(self._reply_id, self._reply_id, whole)]
+            self._reply, self._held = _Reply(f"reply-{self._replies}"), None
+            begun = [e.ReplyStarted(self._attempt, self._reply.id)]
+        reply, whole = self._reply, sound[: len(sound) // 2 * 2]
+        return [*begun, *self._tell(reply), *self._told(reply, ReplyAudio(reply.id, reply.id, whole))]
 
     def _message(self, words: str) -> list[Decoded]:
         self._words += f"{' ' if self._words else ''}{printable(words, _LONGEST_WORDS)}"
         self._words = self._words[-_LONGEST_WORDS:]
-        return self._tell() if self._sounding else []
+        return self._tell(self._reply) if self._reply and not self._reply.ended else []
 
-    def _tell(self) -> list[Decoded]:
+    def _tell(self, reply: _Reply) -> list[Decoded]:
         """Give the words that waited to the reply that sounds."""
         words, self._words = self._words, ""
-        return [e.ReplyText(self._attempt, self._reply_id, f"{words} ")] if words else []
+        return self._told(reply, e.ReplyText(self._attempt, reply.id, f"{words} ")) if words else []
+
+    def _told(self, reply: _Reply, piece: e.ReplyText | ReplyAudio) -> list[Decoded]:
+        if len(reply.pieces) < _MOST_PIECES:
+            reply.pieces.append(piece)
+        if reply is self._held:
+            return self._kept() if self._asked else []
+        return [piece]
 
     def _end(self) -> list[Decoded]:
-        if not self._sounding:
+        reply = self._reply
+        if reply is None or reply.ended:
             return []
-        self._sounding = False
-        return [e.ReplyEnded(self._attempt, self._reply_id, audio=True)]
+        reply.ended = True
+        if reply is self._held:
+            return self._kept() if self._asked else []
+        return [e.ReplyEnded(self._attempt, reply.id, audio=True)]
+
+    def _kept(self) -> list[Decoded]:
+        """Tell a kept reply from its beginning, by another name: its own was refused."""
+        reply = self._held
+        assert reply
+        self._held, self._asked = None, False
+        reply.id += "-kept"
+        pieces = [
+            replace(piece, reply_id=reply.id, item_id=reply.id)
+            if isinstance(piece, ReplyAudio)
+            else replace(piece, reply_id=reply.id)
+            for piece in reply.pieces
+        ]
+        ended: list[Decoded] = [e.ReplyEnded(self._attempt, reply.id, audio=True)] if reply.ended else []
+        return [e.ReplyStarted(self._attempt, reply.id), *pieces, *ended]

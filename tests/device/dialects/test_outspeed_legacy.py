@@ -17,7 +17,7 @@ from device.errors import ProtocolError
 if TYPE_CHECKING:
     from device.dialects.dialect import Decoded
 
-GRANT = Grant("outspeed-legacy", "ws://x", provider="outspeed", input=Encoding("pcm16", 16000))
+GRANT = Grant("outspeed-legacy", "ws://x", provider="outspeed", input=Encoding("pcm16", 11500))
 END = {"type": "audio_end", "timestamp": 1.5}
 
 
@@ -31,7 +31,7 @@ def say(d: OutspeedLegacyDialect, message: dict[str, Any]) -> list[Decoded]:
 
 def sound(pcm: bytes = b"\1\0") -> dict[str, Any]:
     data = base64.b64encode(pcm).decode()
-    return {"type": "audio", "data": data, "timestamp": 1.0, "sample_rate": 16000}
+    return {"type": "audio", "data": data, "timestamp": 1.0, "sample_rate": 11500}
 
 
 def words(text: str) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def words(text: str) -> dict[str, Any]:
 
 def test_the_opening_tells_both_rates_and_is_open_at_once() -> None:
     assert dialect().opening() == [
-        Send('{"type":"audio_metadata","input_sample_rate":16000,"output_sample_rate":24000}'),
+        Send('{"type":"audio_metadata","input_sample_rate":11500,"output_sample_rate":24000}'),
         e.Opened(7, "", "outspeed", "fresh"),
     ]
     assert dialect().continuous
@@ -79,6 +79,72 @@ def test_a_reply_that_was_talked_over_ends_with_the_users_turn() -> None:
         e.ReplyEnded(7, "reply-2", audio=True),
         Send('{"type":"message","data":"What time is it?"}'),
     ]
+
+
+def kept(*pieces: Decoded, name: str = "reply-1-kept") -> list[Decoded]:
+    return [e.ReplyStarted(7, name), *pieces]
+
+
+def test_a_whole_answer_that_comes_before_the_release_is_told_after_it() -> None:
+    d = dialect()
+    say(d, words("Hello."))
+    say(d, sound())
+    assert d.refuse_reply("reply-0") == []
+    assert d.refuse_reply("reply-1") == []
+    assert say(d, words("Peter.")) == []
+    assert say(d, END) == []
+    assert d.end_turn() == kept(
+        e.ReplyText(7, "reply-1-kept", "Hello. "),
+        ReplyAudio("reply-1-kept", "reply-1-kept", b"\1\0"),
+        e.ReplyText(7, "reply-1-kept", "Peter. "),
+        e.ReplyEnded(7, "reply-1-kept", audio=True),
+    )
+    assert d.end_turn() == []
+
+
+def test_an_answer_that_still_comes_at_the_release_is_told_with_its_next_piece() -> None:
+    d = dialect()
+    say(d, sound())
+    d.refuse_reply("reply-1")
+    assert d.end_turn() == []
+    piece = ReplyAudio("reply-1-kept", "reply-1-kept", b"\1\0")
+    assert say(d, sound()) == kept(piece, piece)
+    assert say(d, sound()) == [piece]
+    assert say(d, END) == [e.ReplyEnded(7, "reply-1-kept", audio=True)]
+
+
+def test_an_answer_that_ends_at_once_after_the_release_is_told_whole() -> None:
+    d = dialect()
+    say(d, sound())
+    d.refuse_reply("reply-1")
+    d.end_turn()
+    piece = ReplyAudio("reply-1-kept", "reply-1-kept", b"\1\0")
+    assert say(d, END) == kept(piece, e.ReplyEnded(7, "reply-1-kept", audio=True))
+
+
+@pytest.mark.parametrize("order", ["interrupt", "discard_turn"])
+def test_a_kept_answer_that_nobody_waits_for_is_dropped(order: str) -> None:
+    d = dialect()
+    say(d, sound())
+    say(d, END)
+    d.refuse_reply("reply-1")
+    getattr(d, order)(*(("reply-1", 0) if order == "interrupt" else ()))
+    assert d.end_turn() == []
+
+
+def test_of_two_early_answers_the_later_is_kept_and_none_grows_without_end() -> None:
+    d = dialect()
+    say(d, sound())
+    d.refuse_reply("reply-1")
+    say(d, END)
+    assert say(d, sound())[0] == e.ReplyStarted(7, "reply-2")
+    d.refuse_reply("reply-2")
+    for _ in range(1500):
+        say(d, sound())
+    say(d, END)
+    told = d.end_turn()
+    assert told[0] == e.ReplyStarted(7, "reply-2-kept")
+    assert len(told) == 1002
 
 
 def test_what_it_does_not_know_is_passed_over() -> None:
