@@ -51,6 +51,13 @@ class OpenAIDialect(PlainDialect):
         """Return the session object of session.update."""
         return {"type": "realtime", **self._grant.session}
 
+    def turn_detection(self) -> Any:
+        """Return how the server was told to find the ends of turns."""
+        found: Any = self._grant.session
+        for name in ("audio", "input", "turn_detection"):
+            found = found.get(name) if isinstance(found, dict) else None
+        return found
+
     def audio(self, sound: bytes) -> str:
         """Append sound in the grant's input encoding."""
         return msgspec.json.encode({"type": "input_audio_buffer.append", "audio": sound}).decode()
@@ -161,7 +168,11 @@ class OpenAIDialect(PlainDialect):
         return [e.SpeechEnded("server")]
 
     def _committed(self, message: wire.Committed) -> list[Decoded]:
-        return [e.TurnAccepted(self._attempt, message.item_id)]
+        accepted = e.TurnAccepted(self._attempt, message.item_id)
+        detection = self.turn_detection()
+        # A server that ends turns and does not answer them leaves the asking to the client.
+        asks = isinstance(detection, dict) and detection.get("create_response") is False
+        return [accepted, *self.request_reply()] if asks else [accepted]
 
     def _transcribed(self, message: wire.Transcribed) -> list[Decoded]:
         return [e.UserSaid(self._attempt, message.item_id, message.transcript)]

@@ -19,6 +19,10 @@ class OpenAIBetaDialect(OpenAIDialect):
         """Return the session object of session.update."""
         return self._grant.session
 
+    def turn_detection(self) -> Any:
+        """Return how the server was told to find the ends of turns."""
+        return self._grant.session.get("turn_detection")
+
     def mend(self, code: int | None) -> str:
         """Close code 4000 is what OpenAI ends the beta shape with."""
         return '; use the GA profile: provider = "openai"' if code == 4000 else super().mend(code)

@@ -17,6 +17,7 @@ from device.errors import ProtocolError
 
 GRANT = Grant("openai", "ws://x", provider="local", session={"voice": "marin"})
 CREATED = {"type": "session.created", "session": {"id": "sess_1"}}
+COMMITTED = {"type": "input_audio_buffer.committed", "item_id": "u1"}
 UPDATED = {"type": "session.updated", "session": {"id": "sess_1", "expires_at": 1000.0}}
 
 
@@ -117,6 +118,22 @@ def test_written_words_are_an_item_and_the_wish_for_a_reply() -> None:
         "content": [{"type": "input_text", "text": "what time is it"}],
     }
     assert wish == {"type": "response.create"}
+
+
+@pytest.mark.parametrize(
+    ("session", "asks"),
+    [
+        ({"audio": {"input": {"turn_detection": {"create_response": False}}}}, True),
+        ({"audio": {"input": {"turn_detection": {"create_response": True}}}}, False),
+        ({"audio": {"input": {"turn_detection": None}}}, False),
+        ({"audio": 7}, False),
+        ({}, False),
+    ],
+)
+def test_where_the_server_only_ends_turns_the_device_asks_for_the_reply(session: Any, asks: bool) -> None:
+    found = say(dialect(Grant("openai", "ws://x", session=session)), COMMITTED)
+    assert found[0] == e.TurnAccepted(7, "u1")
+    assert sent(found[1:]) == ([{"type": "response.create"}] if asks else [])
 
 
 def test_a_reply_is_asked_for_only_when_the_cancelled_one_has_ended() -> None:

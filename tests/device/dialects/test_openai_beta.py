@@ -84,3 +84,11 @@ def test_the_end_of_the_beta_shape_names_the_mend_and_is_final() -> None:
     assert "use the GA profile" in d.mend(4000)
     assert "key" in d.mend(3000)
     assert d.mend(1006) == ""
+
+
+def test_where_the_server_only_ends_turns_the_device_asks_for_the_reply() -> None:
+    session = {"turn_detection": {"type": "server_vad", "create_response": False}}
+    d = OpenAIBetaDialect(7, Grant("openai-beta", "ws://x", session=session), (), 0.0)
+    accepted, *rest = say(d, {"type": "input_audio_buffer.committed", "item_id": "u1"})
+    assert accepted == e.TurnAccepted(7, "u1")
+    assert sent(rest) == [{"type": "response.create"}]
