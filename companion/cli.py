@@ -1,4 +1,4 @@
-"""The command pressel-companion: serve, and enrol devices."""
+"""The command pressel-companion: serve, enrol devices, and look after a server's voices."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _EXAMPLES = """examples:
   pressel-companion token new kitchen --config companion.toml
   pressel-companion serve --config companion.toml
   pressel-companion serve --config companion.toml --port 0 --json
+  pressel-companion voices add me.wav --consent --config companion.toml
 """
 
 
@@ -62,6 +63,16 @@ def _parser() -> argparse.ArgumentParser:
         if name == "new":
             action.add_argument("--replace", action="store_true", help="make the device's old token void")
         _add_common(action)
+    voices = commands.add_parser("voices", help="list and add voices of the Unmute server")
+    actions = voices.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="name the voices, with their paths on the server")
+    listing.set_defaults(run=_voices_list)
+    _add_common(listing)
+    adding = actions.add_parser("add", help="have the voice of a recording imitated for an hour")
+    adding.add_argument("file", type=Path, metavar="FILE", help="a recording of at most 4 MB")
+    adding.add_argument("--consent", action="store_true", help="whose voice it is agrees to that")
+    adding.set_defaults(run=_voices_add)
+    _add_common(adding)
     return parser
 
 
@@ -123,6 +134,19 @@ def _token_revoke(arguments: argparse.Namespace) -> int:
     Tokens(Path(_load(arguments).tokens_file)).revoke(arguments.name)
     print(json.dumps({"revoked": arguments.name}) if arguments.json else f"{arguments.name} is revoked")
     return 0
+
+
+def _voices_list(arguments: argparse.Namespace) -> int:
+    from companion.voices import show  # noqa: PLC0415 - the HTTP client is not for the others
+
+    return show(_load(arguments).providers.unmute, as_json=arguments.json)
+
+
+def _voices_add(arguments: argparse.Namespace) -> int:
+    from companion.voices import add  # noqa: PLC0415 - the same
+
+    settings = _load(arguments).providers.unmute
+    return add(settings, arguments.file, consent=arguments.consent, as_json=arguments.json)
 
 
 def _load(arguments: argparse.Namespace) -> Config:

@@ -107,15 +107,15 @@ class OpenAIOptions(Part, frozen=True):
 
 
 class OutspeedOptions(Part, frozen=True):
-    """[endpoints.NAME.outspeed]. `first_message` greets in a new session, `welcome_back` in a resumed one.
+    """[endpoints.NAME.outspeed].
 
+    `first_message` greets in a new session and `welcome_back` in a resumed one, where the server finds turns.
     `function_url`: a self-hosted server of the older kind instead of the service; it needs no key.
     """
 
     transport: Literal["webrtc", "websocket"] = "webrtc"
     first_message: str = ""
     welcome_back: str = ""
-    vad: Literal["server", "semantic"] = "server"
     rms_threshold: Annotated[float, Meta(ge=0)] | None = None
     function_url: str = ""
 
@@ -134,10 +134,17 @@ class SpekoOptions(Part, frozen=True):
 
 
 class UnmuteOptions(Part, frozen=True):
-    """[endpoints.NAME.unmute]"""
+    """[endpoints.NAME.unmute]. `topic`: what it talks about when it is given neither character nor scenario.
+
+    `allow_recording`: the server may keep the sound; only with `recording_consent`, of all who will be heard.
+    """
 
     character: str = ""
     scenario: str = ""
+    topic: Literal["smalltalk", "guess_animal", "quiz_show", "news", "unmute_explanation"] = "smalltalk"
+    language: Literal["en", "fr", "en/fr", "fr/en"] | None = None
+    allow_recording: bool = False
+    recording_consent: bool = False
 
 
 class DelphiOptions(Part, frozen=True):
@@ -215,9 +222,14 @@ class SpekoSettings(UpstreamSettings, frozen=True):
 
 
 class UnmuteSettings(Part, frozen=True):
-    """[providers.unmute]: a server of one's own; it has no keys."""
+    """[providers.unmute]: a server of one's own; it has no keys.
+
+    `base_url`: of its HTTP calls, with "/api" behind its reverse proxy; `realtime_url`: of its socket as
+    devices reach it, such as "wss://host/api/v1/realtime"; "" when they reach it where the companion does.
+    """
 
     base_url: str = "http://127.0.0.1:8000"
+    realtime_url: str = ""
     timeout_s: Annotated[float, Meta(gt=0, le=60)] = 3.0
 
 
