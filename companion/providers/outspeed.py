@@ -13,6 +13,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from companion.errors import ConfigError, RequestError
+from companion.realtime import Function, SemanticVad
+from companion.realtime_ga import functions, turn_detection
+from companion.settings import SessionSettings
 from companion.upstream import Upstream, read_key, socket_url
 from companion.wire import Auth, Grant, without_live
 
@@ -24,21 +27,37 @@ if TYPE_CHECKING:
 MODEL = "Orpheus-3b"
 TRANSCRIPTION = "whisper-v3-turbo"
 VOICES = ("tara", "leah", "jess", "leo", "dan", "mia", "zac", "zoe", "julia")
+_HAS_NOT = (
+    "speed",
+    "noise_reduction",
+    "language",
+    "transcription_prompt",
+    "output_modality",
+    "input_codec",
+    "output_codec",
+    "prompt",
+    "truncation",
+    "tracing",
+    "tool_choice",
+    "vad_idle_timeout_ms",
+)
 _SECRET_S = 60  # where the service does not say how long a secret lives
 # Refusals that have nothing to do with the session to be resumed: it may be there the next time.
 _NOT_ABOUT_THE_ID = {401, 403, 429, 502, 503}
 
 
-class TurnDetection(msgspec.Struct, frozen=True, omit_defaults=True):
+class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
     """Where the server finds the ends of turns; its edges of speech are told only on request."""
 
     type: Literal["server_vad", "semantic_vad"]
+    create_response: bool
+    interrupt_response: bool
     threshold: float | UnsetType = UNSET
     prefix_padding_ms: int | UnsetType = UNSET
     silence_duration_ms: int | UnsetType = UNSET
-    interrupt_response: bool | UnsetType = UNSET
+    eagerness: str | UnsetType = UNSET
     rms_threshold: float | UnsetType = UNSET
-    send_event_on_vad_state_change: bool | UnsetType = UNSET
+    send_event_on_vad_state_change: bool = True
 
 
 class Transcription(msgspec.Struct, frozen=True):
@@ -55,6 +74,7 @@ class SessionBody(msgspec.Struct, frozen=True):
     turn_detection: TurnDetection | None
     input_audio_transcription: Transcription | None
     instructions: str | UnsetType = UNSET
+    tools: list[Function] | UnsetType = UNSET
     max_response_output_tokens: int | UnsetType = UNSET
     modalities: tuple[str, ...] = ("text", "audio")
     input_audio_format: str = "pcm16"
@@ -94,7 +114,10 @@ class Outspeed:
         self._upstream = Upstream(settings.base_url, settings.timeout_s, headers)
 
     async def mint(self, request: MintRequest) -> Grant:
-        """Ask for a session, the one to be resumed if there is one; else for a new one, and say so."""
+        """Ask for a session, the one to be resumed if there is one; else for a new one, and say so.
+
+        Greetings are for hands-free talks: by the button it is the user who speaks first.
+        """
         if request.endpoint.outspeed.function_url:
             return await self._function(request)
         body = session_body(request.endpoint, server_turns=request.wish.server_turns)
@@ -116,7 +139,8 @@ class Outspeed:
     async def _ask(self, request: MintRequest, body: SessionBody, resume: str | None = None) -> Minted:
         asked = {"model": request.endpoint.model or MODEL, **msgspec.to_builtins(body)}
         params = None if resume is None else {"resume_session": resume}
-        if resume is None and request.endpoint.outspeed.first_message:
+        greets = resume is None and request.wish.server_turns
+        if greets and request.endpoint.outspeed.first_message:
             asked["first_message"] = request.endpoint.outspeed.first_message
         return await self._upstream.post("/v1/realtime/sessions", asked, answer=Minted, params=params)
 
@@ -131,7 +155,7 @@ class Outspeed:
     ) -> Grant:
         """Promise "live" only where the service took the id; the device believes it when context comes."""
         session: dict[str, Any] = msgspec.to_builtins(body)
-        if request.endpoint.outspeed.welcome_back:
+        if request.wish.server_turns and request.endpoint.outspeed.welcome_back:
             session["welcome_back"] = request.endpoint.outspeed.welcome_back
         url, auth = self._way(request, minted.client_secret)
         return Grant(
@@ -144,7 +168,7 @@ class Outspeed:
             expires_at=minted.client_secret.expires_at,
             session_ends_at=None,
             session=session,
-            notice=notice,
+            notice="; ".join(filter(None, [notice, _thin(request)])),
         )
 
     def _way(self, request: MintRequest, secret: Secret) -> tuple[str, Auth]:
@@ -184,26 +208,37 @@ class Outspeed:
         )
 
 
+def _thin(request: MintRequest) -> str:
+    wanted = request.wish.codec
+    return "" if wanted in (None, "pcm16") else f"Outspeed has no {wanted}; sound goes as pcm16"
+
+
 def session_body(endpoint: Endpoint, *, server_turns: bool) -> SessionBody:
     """Return the session for one grant. `server_turns`: the server finds where a turn ends."""
-    settings, own = endpoint.session, endpoint.outspeed
-    detection = TurnDetection(
-        type="semantic_vad" if own.vad == "semantic" else "server_vad",
-        threshold=settings.vad_threshold,
-        prefix_padding_ms=settings.vad_prefix_ms,
-        silence_duration_ms=settings.vad_silence_ms,
-        interrupt_response=settings.vad_interrupts,
-        rms_threshold=UNSET if own.rms_threshold is None else own.rms_threshold,
-        send_event_on_vad_state_change=True,
-    )
+    settings = endpoint.session
     most = settings.max_output_tokens
     return SessionBody(
         voice=settings.voice_name or VOICES[0],
-        temperature=UNSET,
-        turn_detection=detection if server_turns else None,
+        temperature=UNSET if settings.temperature is None else settings.temperature,
+        turn_detection=_detection(endpoint) if server_turns else None,
         input_audio_transcription=None if settings.transcription == "off" else Transcription(),
         instructions=settings.instructions or UNSET,
+        tools=functions(settings),
         max_response_output_tokens=UNSET if most == "inf" else most,
+    )
+
+
+def _detection(endpoint: Endpoint) -> TurnDetection:
+    found = turn_detection(endpoint.session)
+    own: dict[str, Any] = {"rms_threshold": endpoint.outspeed.rms_threshold}
+    if isinstance(found, SemanticVad):
+        own |= {"type": "semantic_vad", "eagerness": found.eagerness}
+    else:
+        numbers = ("threshold", "prefix_padding_ms", "silence_duration_ms")
+        own |= {"type": "server_vad", **{name: getattr(found, name) for name in numbers}}
+    given = {name: value for name, value in own.items() if value is not None}
+    return TurnDetection(
+        create_response=found.create_response, interrupt_response=found.interrupt_response, **given
     )
 
 
@@ -233,11 +268,13 @@ def _check(name: str, endpoint: Endpoint, settings: OutspeedSettings) -> None:
         )
     at = f"endpoints.{name}.session"
     if session.voice and session.voice not in VOICES:
-        raise ConfigError(f'{at}.voice = "{session.voice}": Outspeed has {", ".join(VOICES)}')
+        named = session.voice_name or "an id"
+        raise ConfigError(f'{at}.voice = "{named}": Outspeed has {", ".join(VOICES)}')
     if session.transcription not in ("", "off", TRANSCRIPTION):
         raise ConfigError(f'{at}.transcription = "{session.transcription}": Outspeed has "{TRANSCRIPTION}"')
-    for key, plain in (("speed", 1.0), ("noise_reduction", "off"), ("language", "")):
-        if getattr(session, key) != plain:
+    plain = SessionSettings()
+    for key in _HAS_NOT:
+        if getattr(session, key) != getattr(plain, key):
             raise ConfigError(f"{at}.{key}: Outspeed has no such setting; leave it out")
 
 

@@ -28,7 +28,7 @@ from companion.settings import LocalSettings
 from companion.simulators import outspeed_legacy
 from companion.simulators.beta import Beta, BetaSocket, Temperature
 from companion.simulators.beta import ga_session as nested_session
-from companion.simulators.outspeed_extras import OWN_TURN_FIELDS, VERBATIM, Minted, OutspeedSocket
+from companion.simulators.outspeed_extras import VERBATIM, Minted, OutspeedSocket, split_turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -71,6 +71,7 @@ class TurnDetection(Wire, frozen=True):
     threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
     prefix_padding_ms: Annotated[int, Meta(ge=0)] = 300
     silence_duration_ms: Annotated[int, Meta(ge=0)] = 500
+    eagerness: Literal["low", "medium", "high", "auto"] = "auto"
     create_response: bool = True
     interrupt_response: bool = True
     send_event_on_vad_state_change: bool = False
@@ -224,13 +225,13 @@ def _body(raw: bytes) -> MintBody:
 
 
 def _minted(body: MintBody, *, resumed: bool) -> Minted:
-    own = msgspec.to_builtins(body.turn_detection) or {}
+    own = split_turns(msgspec.to_builtins(body.turn_detection))[1] if body.turn_detection else {}
     return Minted(
         voice=body.voice,
         temperature=body.temperature,
         first_message="" if resumed else body.first_message,
         restores=resumed,
-        turns={name: own[name] for name in OWN_TURN_FIELDS if name in own},
+        turns=own,
     )
 
 
@@ -239,8 +240,8 @@ def _effective(body: MintBody) -> dict[str, Any]:
     flat = msgspec.to_builtins(body)
     for name in ("model", "voice", "temperature", "first_message"):
         del flat[name]
-    for name in OWN_TURN_FIELDS:
-        (flat["turn_detection"] or {}).pop(name, None)
+    if flat["turn_detection"]:
+        flat["turn_detection"] = split_turns(flat["turn_detection"])[0]
     nested = {"type": "realtime", **nested_session(flat)}
     try:
         settled = updated(DEFAULTS, msgspec.convert(nested, GaSession))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from companion.local.items import Item
 
 VOICES = ("tara", "jess", "leah", "leo", "dan", "mia", "zac", "zoe", "julia")
-OWN_TURN_FIELDS = ("send_event_on_vad_state_change", "rms_threshold")
+_OWN_TURN_FIELDS = ("type", "eagerness", "send_event_on_vad_state_change", "rms_threshold")
 _VAD_EVENTS = ("input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped")
 
 
@@ -121,8 +121,7 @@ class OutspeedSocket:
             self._voice = session.pop("voice")
         found = session.get("turn_detection")
         if isinstance(found, dict):
-            self._turns = {name: found[name] for name in OWN_TURN_FIELDS if name in found}
-            session["turn_detection"] = {k: v for k, v in found.items() if k not in OWN_TURN_FIELDS}
+            session["turn_detection"], self._turns = split_turns(found)
         if self._minted.first_message:
             self._due.append(_write(_speak(self._minted.first_message)))
             self._minted = msgspec.structs.replace(self._minted, first_message="")
@@ -137,6 +136,16 @@ class OutspeedSocket:
 
     async def _send(self, kind: str, **fields: Any) -> None:
         await self._socket.send_text(_write({"type": kind, "event_id": new_id("event"), **fields}))
+
+
+def split_turns(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a turn detection as the local server takes it, and what of it only Outspeed has.
+
+    No meaning is understood here: semantic_vad goes by sound as well.
+    """
+    own = {name: given[name] for name in _OWN_TURN_FIELDS if name in given}
+    plain = {name: value for name, value in given.items() if name not in own}
+    return {"type": "server_vad", **plain}, own
 
 
 VERBATIM = "Say exactly: "

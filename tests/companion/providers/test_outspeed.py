@@ -150,8 +150,8 @@ def test_the_vendors_own_settings_go_where_they_belong(tmp_path: Path) -> None:
         'model = "outspeed-v1"\n'
         "[endpoints.default.session]\n"
         'voice = "zoe"\ninstructions = "Be brief."\nmax_output_tokens = 200\ntranscription = "off"\n'
-        f'{WEBSOCKET}first_message = "Hello!"\nwelcome_back = "Welcome back."\n'
-        'vad = "semantic"\nrms_threshold = 0.02\n'
+        "temperature = 0.7\n"
+        f'{WEBSOCKET}first_message = "Hello!"\nwelcome_back = "Welcome back."\nrms_threshold = 0.02\n'
     )
     with refusing(tmp_path, minted(), minted(), endpoint=endpoint) as (one, upstream):
         grant = one.grant(mode="open_mic", turn_end="server")
@@ -163,10 +163,11 @@ def test_the_vendors_own_settings_go_where_they_belong(tmp_path: Path) -> None:
     assert "welcome_back" not in first
     assert "first_message" not in grant["session"]
     assert first["turn_detection"] == {
-        "type": "semantic_vad",
+        "type": "server_vad",
         "threshold": 0.5,
         "prefix_padding_ms": 300,
         "silence_duration_ms": 500,
+        "create_response": True,
         "interrupt_response": True,
         "rms_threshold": 0.02,
         "send_event_on_vad_state_change": True,
@@ -177,11 +178,42 @@ def test_the_vendors_own_settings_go_where_they_belong(tmp_path: Path) -> None:
         200,
     )
     assert first["input_audio_transcription"] is None
+    assert first["temperature"] == 0.7
     assert second["turn_detection"] is None
+
+
+def test_by_the_button_nobody_is_greeted(tmp_path: Path) -> None:
+    endpoint = f'{WEBSOCKET}first_message = "Hello!"\nwelcome_back = "Welcome back."\n'
+    with refusing(tmp_path, minted(), endpoint=endpoint) as (one, upstream):
+        grant = one.grant()
+    assert "first_message" not in upstream.asked[0][1]
+    assert "welcome_back" not in grant["session"]
+
+
+def test_turns_by_meaning_and_tools_are_asked_for(tmp_path: Path) -> None:
+    endpoint = (
+        '[endpoints.default.session]\nvad = "semantic"\nvad_eagerness = "low"\n'
+        f'[[endpoints.default.session.tools]]\nname = "lamp"\n{WEBSOCKET}'
+    )
+    with refusing(tmp_path, minted(), endpoint=endpoint) as (one, upstream):
+        one.grant(mode="open_mic", turn_end="server")
+    asked = upstream.asked[0][1]
+    assert asked["turn_detection"]["type"] == "semantic_vad"
+    assert asked["turn_detection"]["eagerness"] == "low"
+    assert "threshold" not in asked["turn_detection"]
+    assert asked["tools"] == [{"type": "function", "name": "lamp"}]
+
+
+def test_a_thin_link_is_told_that_there_is_no_codec_for_it(tmp_path: Path) -> None:
+    with refusing(tmp_path, minted()) as (one, _):
+        grant = one.grant(codec="g711_ulaw")
+    assert grant["notice"] == "Outspeed has no g711_ulaw; sound goes as pcm16"
+    assert grant["input"]["encoding"] == "pcm16"
 
 
 def test_what_the_provider_asks_for_is_taken_by_the_service(tmp_path: Path) -> None:
     endpoint = f'{WEBSOCKET}first_message = "Hello!"\nrms_threshold = 0.02\n'
+    endpoint += '[endpoints.default.session]\nvad = "semantic"\ntemperature = 0.9\n'
     with standing(tmp_path, endpoint=endpoint) as one:
         assert one.grant(mode="open_mic", turn_end="server")["auth"]["value"]
 
@@ -220,7 +252,10 @@ def test_an_address_that_is_none_is_one_line(tmp_path: Path) -> None:
         ),
         (WEBSOCKET + '[endpoints.default.session]\ntranscription = "whisper-1"', '"whisper-v3-turbo"'),
         ('outspeed.transport = "pigeon"', "endpoints.default.outspeed.transport"),
-        ("", "WebRTC needs the gateway"),
+        (
+            WEBSOCKET + '[endpoints.default.session]\nvoice = {id = "v_1"}',
+            "Outspeed has tara",
+        ),
     ],
 )
 def test_what_outspeed_does_not_have_is_refused_by_its_name(tmp_path: Path, endpoint: str, line: str) -> None:
