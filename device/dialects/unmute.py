@@ -60,12 +60,16 @@ class ErrorEvent(msgspec.Struct):
 
 @dataclass
 class Reply:
-    """The reply in the making. `answers`: the user said something before it; `pieces`: what came so far."""
+    """The reply in the making. `answers`: the user said something before it; `pieces`: what came so far.
+
+    `unheard`: it was refused or interrupted, which the server is not told: its words are nobody's.
+    """
 
     id: str
     answers: bool
     announced: bool
     sounded: bool = False
+    unheard: bool = False
     ended: bool = False
     pieces: list[Piece] = field(default_factory=list)
 
@@ -108,6 +112,8 @@ class UnmuteDialect(PlainDialect):
     def discard_turn(self) -> list[Decoded]:
         """The server forgets nothing, but nobody waits for its answer."""
         self._asked, self._held = False, None
+        if self._reply:
+            self._reply.unheard = True
         return []
 
     def interrupt(self, _item_id: str | None, _heard_ms: int) -> list[Decoded]:
@@ -118,9 +124,11 @@ class UnmuteDialect(PlainDialect):
         """Keep an answer to what was said; an opening that nobody asked for goes unheard."""
         self._asked = False
         reply = self._reply
-        if reply and reply.id == reply_id and reply.answers:
-            reply.id += "-kept"
-            self._held = reply
+        if reply and reply.id == reply_id:
+            reply.unheard = True
+            if reply.answers:
+                reply.id += "-kept"
+                self._held = reply
         return []
 
     # --- what the server says
@@ -223,7 +231,8 @@ class UnmuteDialect(PlainDialect):
             reply.pieces.append(piece)
         elif reply is self._held:
             self._held = None
-        return [] if reply is self._held else [piece]
+        hidden = reply is self._held or (reply.unheard and isinstance(piece, e.ReplyText))
+        return [] if hidden else [piece]
 
     def _end(self) -> list[Decoded]:
         reply, self._reply = self._reply, None
@@ -237,7 +246,7 @@ class UnmuteDialect(PlainDialect):
         reply = self._held
         if reply is None or not self._asked or not (reply.answers or reply.ended):
             return []
-        self._held, self._asked = None, False
+        self._held, self._asked, reply.unheard = None, False, False
         pieces = [replace(piece, reply_id=reply.id) for piece in reply.pieces]
         return [e.ReplyStarted(self._attempt, reply.id), *pieces]
 

@@ -131,6 +131,17 @@ def test_words_of_the_user_withdraw_the_reply() -> None:
     assert play(dialect, CREATED) == [e.ReplyStarted(1, "reply-2")]
 
 
+def test_the_words_of_an_interrupted_reply_are_nobodys() -> None:
+    dialect = opened()
+    play(dialect, CREATED, word("Once"), sound())
+    dialect.interrupt("reply-1", 300)
+    assert play(dialect, word("upon"), sound(), BY_VAD) == [
+        ReplyAudio("reply-1", "reply-1", b"OggS"),
+        e.Withdrawn(1),
+        e.ReplyEnded(1, "reply-1", audio=True),
+    ]
+
+
 def test_a_reply_that_never_ended_ends_with_the_next() -> None:
     dialect = opened()
     play(dialect, CREATED)
@@ -172,10 +183,11 @@ def test_an_early_answer_that_still_sounds_goes_on_after_the_release() -> None:
     dialect.refuse_reply("reply-1")
     play(dialect, sound(b"1"))
     dialect.end_turn()
-    assert play(dialect, sound(b"2"), sound(b"3"), DONE) == [
+    assert play(dialect, sound(b"2"), word("Hi."), sound(b"3"), DONE) == [
         e.ReplyStarted(1, "reply-1-kept"),
         ReplyAudio("reply-1-kept", "reply-1-kept", b"1"),
         ReplyAudio("reply-1-kept", "reply-1-kept", b"2"),
+        e.ReplyText(1, "reply-1-kept", "Hi."),
         ReplyAudio("reply-1-kept", "reply-1-kept", b"3"),
         e.ReplyEnded(1, "reply-1-kept", audio=True),
     ]
@@ -218,7 +230,7 @@ def test_an_opening_is_refused_for_good_while_the_button_is_held() -> None:
     dialect.refuse_reply("reply-1")
     dialect.refuse_reply("no such reply")
     dialect.end_turn()
-    assert play(dialect, sound(), DONE) == [
+    assert play(dialect, sound(), word("Hello."), DONE) == [
         ReplyAudio("reply-1", "reply-1", b"OggS"),
         e.ReplyEnded(1, "reply-1", audio=True),
     ]
@@ -242,6 +254,13 @@ def test_an_opening_after_a_turn_that_nobody_understood_is_heard_whole() -> None
         ReplyAudio("reply-1", "reply-1", b"OggS"),
         e.ReplyEnded(1, "reply-1", audio=True),
     ]
+
+
+def test_a_turn_that_was_taken_back_awaits_nothing() -> None:
+    dialect = opened()
+    dialect.end_turn()
+    assert dialect.discard_turn() == []
+    assert play(dialect, CREATED) == [e.ReplyStarted(1, "reply-1")]
 
 
 def test_a_prompt_after_a_turn_that_nobody_understood_is_heard_at_once() -> None:
