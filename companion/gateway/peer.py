@@ -70,7 +70,7 @@ class Peer:
         transceiver = self._pc.addTransceiver(_Mouth(next_frame), "sendrecv")
         opus = [c for c in RTCRtpSender.getCapabilities("audio").codecs if c.mimeType == "audio/opus"]
         transceiver.setCodecPreferences(opus)
-        _without_delay(transceiver.receiver)
+        without_delay(transceiver.receiver)
         self._opened = asyncio.Event()
         self._channel = self._pc.createDataChannel(channel)
         self._channel.on("open", self._opened.set)
@@ -232,7 +232,8 @@ class _InOrder:
         return False, JitterFrame(packet._data, packet.timestamp)  # type: ignore[attr-defined]  # noqa: SLF001 - set by the receiver
 
 
-def _without_delay(receiver: RTCRtpReceiver) -> None:
+def without_delay(receiver: RTCRtpReceiver) -> None:
+    """Give an audio receiver a jitter buffer that holds nothing back."""
     name = "_RTCRtpReceiver__jitter_buffer"
     if not hasattr(receiver, name):  # a test holds aiortc to it
         log.warning("this aiortc has another jitter buffer; the sound comes about 80 ms later")
