@@ -26,9 +26,11 @@ from device.errors import ProtocolError
 from device.net.attempt import DIALECTS
 from device.net.link import Link
 from rig.processes import Simulator
+from rig.services import SERVICES
 from tests.companion.talk import running, speech
 from tests.device.dialects.replay import Frame, Line, dump, load, step_of
 
+_FUNCTION = '[endpoints.default]\nprovider = "outspeed"\noutspeed.function_url = "{http}/legacy"\n'
 _KEPT_SOUNDS = 3  # of a reply's pieces of sound
 _KEPT_CHARS = 64  # of their base64
 
@@ -104,12 +106,15 @@ def shortened(frame: Frame) -> Frame:
         message = json.loads(frame)
     except json.JSONDecodeError:
         return frame
-    sound = message.get("delta")
-    if not isinstance(sound, str) or len(sound) <= _KEPT_CHARS or "audio.delta" not in message["type"]:
+    kind = message["type"]
+    name = "data" if kind == "audio" else "delta"
+    sound = message.get(name)
+    sounds = kind == "audio" or "audio.delta" in kind
+    if not sounds or not isinstance(sound, str) or len(sound) <= _KEPT_CHARS:
         return frame
     odd = len(base64.b64decode(sound)) % 2
     short = base64.b64encode(base64.b64decode(sound)[: _KEPT_CHARS // 2 + odd]).decode()
-    return json.dumps({**message, "delta": short}, separators=(",", ":"))
+    return json.dumps({**message, name: short}, separators=(",", ":"))
 
 
 def conversation(grant: Grant) -> list[Line]:
@@ -128,22 +133,45 @@ def conversation(grant: Grant) -> list[Line]:
     return recorder.steps
 
 
-def record(path: Path, name: str, mistakes: list[str], wish: Line) -> None:
-    """Hold the conversation with a simulator and write its recording."""
-    with tempfile.TemporaryDirectory() as scratch, Simulator(Path(scratch), name, *mistakes) as service:
+def in_writing(grant: Grant) -> list[Line]:
+    """The same where the server finds the ends of turns, and is open at once: words are exact."""
+    recorder = Recorder(grant)
+    recorder.order("say", "my name is peter")
+    recorder.until(ReplyEnded)
+    recorder.order("say", "tell me a story")
+    sound = recorder.until(ReplyAudio, times=3)
+    recorder.order("interrupt", sound.item_id, 1)
+    recorder.order("say", "what is my name")
+    recorder.until(ReplyEnded)
+    recorder.close()
+    return recorder.steps
+
+
+def record(path: Path, name: str, mistakes: list[str], wish: Line, *, again: bool) -> None:
+    """Hold the conversation with a simulator and write its recording; `again`: of the one that resumes it."""
+    simulator = SERVICES[name].simulator if name in SERVICES else "outspeed"
+    assert simulator
+    with tempfile.TemporaryDirectory() as scratch, Simulator(Path(scratch), simulator, *mistakes) as service:
         folder = Path(scratch)
         (folder / "key").write_text(KEY)
-        text = f'[endpoints.default]\nprovider = "{name}"\n[providers.{name}]\nbase_url = "{service.url}"\n'
-        with running(folder, f'{text}key_file = "key"\n') as companion:
+        tables = SERVICES[name].tables if name in SERVICES else _FUNCTION
+        for mark, value in {"http": service.url, "ws": f"ws{service.url[4:]}", "key": "key"}.items():
+            tables = tables.replace(f"{{{mark}}}", value)
+        with running(folder, tables) as companion:
+            talk = conversation if name in SERVICES else in_writing
             grant = companion.grant(**wish)
-            steps = conversation(msgspec.convert(grant, Grant))
+            steps = talk(msgspec.convert(grant, Grant))
+            if again:
+                grant = companion.grant(resume_session=grant["session_id"], turns=2, **wish)
+                steps = talk(msgspec.convert(grant, Grant))
     grant |= {"auth": {"kind": "bearer", "value": "x"}, "url": "ws://x/v1/realtime"}
     dump(path, {"grant": grant}, steps)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", nargs="?", help="a simulator")
+    parser.add_argument("name", nargs="?", help="a service, or outspeed-legacy")
+    parser.add_argument("--again", action="store_true", help="the session that resumes the first one")
     parser.add_argument("--mistake", action="append", default=[])
     parser.add_argument("--codec", choices=["pcm16", "g711_ulaw", "g711_alaw"], help="the device's wish")
     parser.add_argument("--write", help="the recording's name, when it is not the simulator's")
@@ -153,7 +181,9 @@ def main() -> None:
         dump(path, *load(path))
     if given.name:
         path = Path(__file__).parent / "fixtures" / f"{given.write or given.name}.jsonl"
-        record(path, given.name, given.mistake, {"codec": given.codec} if given.codec else {})
+        record(
+            path, given.name, given.mistake, {"codec": given.codec} if given.codec else {}, again=given.again
+        )
 
 
 if __name__ == "__main__":
