@@ -118,6 +118,7 @@ class DelphiDialect(PlainDialect):
         self._asked = True
         capability = self._grant.session.get("readAloud")
         if isinstance(capability, dict):
+            self._words.append(text)  # which nobody else will say
             return [*told, self._frames.read_aloud(text, capability)]
         return [*told, self._frames.ask(text, "text" if self._mode == "text" else "both")]
 

@@ -184,6 +184,7 @@ def test_words_are_read_out_where_the_grant_says_by_whom() -> None:
     (frame,) = sent(channel.dialect.say("hi"))
     action = {"capabilityId": "c1", "messageType": "browser.action.readAloud", "text": "hi"}
     assert frame["browserAction"] == action
+    assert channel.audio("start")[1] == e.ReplyText(3, "r1", "hi")
 
 
 def test_a_voice_is_told_that_nobody_hears_it(channel: Channel) -> None:
