@@ -6,16 +6,13 @@ Source: docs.outspeed.com (resume-session), outspeed-ai/voice-devtools, Outspeed
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from companion.errors import ConfigError, RequestError
-from companion.realtime import Function, SemanticVad
-from companion.realtime_ga import functions, turn_detection
-from companion.settings import SessionSettings
+from companion.providers.outspeed_session import SessionBody, check_session, session_body
 from companion.upstream import Upstream, read_key, socket_url
 from companion.wire import Auth, Grant, without_live
 
@@ -25,60 +22,9 @@ if TYPE_CHECKING:
     from companion.settings import Endpoint, OutspeedSettings
 
 MODEL = "Orpheus-3b"
-TRANSCRIPTION = "whisper-v3-turbo"
-VOICES = ("tara", "leah", "jess", "leo", "dan", "mia", "zac", "zoe", "julia")
-_HAS_NOT = (
-    "speed",
-    "noise_reduction",
-    "language",
-    "transcription_prompt",
-    "output_modality",
-    "input_codec",
-    "output_codec",
-    "prompt",
-    "truncation",
-    "tracing",
-    "tool_choice",
-    "vad_idle_timeout_ms",
-)
 _SECRET_S = 60  # where the service does not say how long a secret lives
 # Refusals that have nothing to do with the session to be resumed: it may be there the next time.
 _NOT_ABOUT_THE_ID = {401, 403, 429, 502, 503}
-
-
-class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the server finds the ends of turns; its edges of speech are told only on request."""
-
-    type: Literal["server_vad", "semantic_vad"]
-    create_response: bool
-    interrupt_response: bool
-    threshold: float | UnsetType = UNSET
-    prefix_padding_ms: int | UnsetType = UNSET
-    silence_duration_ms: int | UnsetType = UNSET
-    eagerness: str | UnsetType = UNSET
-    rms_threshold: float | UnsetType = UNSET
-    send_event_on_vad_state_change: bool = True
-
-
-class Transcription(msgspec.Struct, frozen=True):
-    """Which model writes down what the user says."""
-
-    model: str = TRANSCRIPTION
-
-
-class SessionBody(msgspec.Struct, frozen=True):
-    """The flat session of OpenAI's beta shape, as far as Outspeed has it."""
-
-    voice: str
-    temperature: float | UnsetType
-    turn_detection: TurnDetection | None
-    input_audio_transcription: Transcription | None
-    instructions: str | UnsetType = UNSET
-    tools: list[Function] | UnsetType = UNSET
-    max_response_output_tokens: int | UnsetType = UNSET
-    modalities: tuple[str, ...] = ("text", "audio")
-    input_audio_format: str = "pcm16"
-    output_audio_format: str = "pcm16"
 
 
 class Secret(msgspec.Struct, frozen=True):
@@ -175,7 +121,8 @@ class Outspeed:
         """Return where the device connects: the owner's WebSocket, or the gateway to WebRTC."""
         model = request.endpoint.model or MODEL
         if request.endpoint.outspeed.transport == "websocket":
-            url = f"{self._settings.realtime_url}?model={quote(model)}"
+            base = self._settings.realtime_url
+            url = f"{base}{'&' if '?' in base else '?'}model={quote(model)}"
             return url, Auth("query", f"client_secret={quote(secret.value, safe='')}")
         from companion.gateway.outspeed import OutspeedLeg  # noqa: PLC0415 - only WebRTC has it
 
@@ -200,7 +147,7 @@ class Outspeed:
             dialect="outspeed-legacy",
             session_id="",
             resume="fresh",
-            url=socket_url(found.address, ""),
+            url=socket_url(_reachable(found.address, base), ""),
             auth=Auth("none", ""),
             expires_at=None,
             session_ends_at=None,
@@ -213,69 +160,37 @@ def _thin(request: MintRequest) -> str:
     return "" if wanted in (None, "pcm16") else f"Outspeed has no {wanted}; sound goes as pcm16"
 
 
-def session_body(endpoint: Endpoint, *, server_turns: bool) -> SessionBody:
-    """Return the session for one grant. `server_turns`: the server finds where a turn ends."""
-    settings = endpoint.session
-    most = settings.max_output_tokens
-    return SessionBody(
-        voice=settings.voice_name or VOICES[0],
-        temperature=UNSET if settings.temperature is None else settings.temperature,
-        turn_detection=_detection(endpoint) if server_turns else None,
-        input_audio_transcription=None if settings.transcription == "off" else Transcription(),
-        instructions=settings.instructions or UNSET,
-        tools=functions(settings),
-        max_response_output_tokens=UNSET if most == "inf" else most,
-    )
-
-
-def _detection(endpoint: Endpoint) -> TurnDetection:
-    found = turn_detection(endpoint.session)
-    own: dict[str, Any] = {"rms_threshold": endpoint.outspeed.rms_threshold}
-    if isinstance(found, SemanticVad):
-        own |= {"type": "semantic_vad", "eagerness": found.eagerness}
-    else:
-        numbers = ("threshold", "prefix_padding_ms", "silence_duration_ms")
-        own |= {"type": "server_vad", **{name: getattr(found, name) for name in numbers}}
-    given = {name: value for name, value in own.items() if value is not None}
-    return TurnDetection(
-        create_response=found.create_response, interrupt_response=found.interrupt_response, **given
-    )
-
-
 def make(
     settings: OutspeedSettings, endpoints: dict[str, Endpoint], gateway: Gateway | None = None
 ) -> Outspeed:
     """Return the provider; ConfigError when its key or an endpoint's settings cannot be used."""
     for name, endpoint in endpoints.items():
-        _check(name, endpoint, settings)
-        if endpoint.outspeed.transport == "webrtc" and not endpoint.outspeed.function_url and gateway is None:
+        function = endpoint.outspeed.function_url
+        if function and not function.startswith(("http://", "https://")):
             raise ConfigError(
-                f"endpoints.{name}.outspeed: WebRTC needs the gateway: pip install pressel[webrtc]"
+                f'endpoints.{name}.outspeed.function_url = "{function}" must begin with http://'
             )
-    hosted = any(not endpoint.outspeed.function_url for endpoint in endpoints.values())
+    hosted = {name: one for name, one in endpoints.items() if not one.outspeed.function_url}
+    for name, endpoint in hosted.items():
+        check_session(f"endpoints.{name}.session", endpoint.session)
+        if endpoint.outspeed.transport == "websocket" and not settings.realtime_url:
+            raise ConfigError(
+                "providers.outspeed.realtime_url is missing: the public service has no WebSocket for sound; "
+                f'name your own, or set endpoints.{name}.outspeed.transport = "webrtc"'
+            )
+        if endpoint.outspeed.transport == "webrtc" and gateway is None:
+            text = f'endpoints.{name}.outspeed: transport = "webrtc" needs pip install "pressel[webrtc]"'
+            raise ConfigError(text)
     return Outspeed(settings, read_key("outspeed", settings) if hosted else "", gateway)
 
 
-def _check(name: str, endpoint: Endpoint, settings: OutspeedSettings) -> None:
-    """Refuse, by its name, what Outspeed does not have."""
-    session, own = endpoint.session, endpoint.outspeed
-    if own.function_url:
-        return
-    if own.transport == "websocket" and not settings.realtime_url:
-        raise ConfigError(
-            "providers.outspeed.realtime_url is missing: the public service has no WebSocket for sound; "
-            f'name your own, or set endpoints.{name}.outspeed.transport = "webrtc"'
-        )
-    at = f"endpoints.{name}.session"
-    if session.voice and session.voice not in VOICES:
-        named = session.voice_name or "an id"
-        raise ConfigError(f'{at}.voice = "{named}": Outspeed has {", ".join(VOICES)}')
-    if session.transcription not in ("", "off", TRANSCRIPTION):
-        raise ConfigError(f'{at}.transcription = "{session.transcription}": Outspeed has "{TRANSCRIPTION}"')
-    plain = SessionSettings()
-    for key in _HAS_NOT:
-        if getattr(session, key) != getattr(plain, key):
-            raise ConfigError(f"{at}.{key}: Outspeed has no such setting; leave it out")
+def _reachable(address: str, base: str) -> str:
+    """Return the address as others reach it: a function that was told no name calls itself localhost."""
+    found, own = urlsplit(address), urlsplit(base)
+    if found.hostname not in ("localhost", "127.0.0.1", "0.0.0.0"):
+        return address
+    port = f":{found.port}" if found.port else ""
+    return f"{found.scheme}://{own.hostname}{port}{found.path}"
 
 
 def _split(url: str) -> tuple[str, str]:

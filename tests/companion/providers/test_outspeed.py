@@ -20,7 +20,7 @@ from companion.gateway.outspeed import OutspeedLeg
 from companion.local.items import Item
 from companion.local.memory import Memory, Remembered
 from companion.providers import MintRequest
-from companion.providers.outspeed import make
+from companion.providers.outspeed import _reachable, make
 from companion.settings import Endpoint, OutspeedSettings
 from companion.simulators import KEY, Options
 from companion.simulators.outspeed import build
@@ -227,6 +227,12 @@ def test_a_self_hosted_function_is_found_by_its_address_without_a_key(tmp_path: 
     assert grant["url"] == url.replace("http", "ws")
 
 
+def test_a_function_that_calls_itself_localhost_is_reached_where_it_was_found() -> None:
+    assert _reachable("http://localhost:8080", "http://10.0.0.7:9") == "http://10.0.0.7:8080"
+    assert _reachable("https://0.0.0.0/ws", "http://own.example") == "https://own.example/ws"
+    assert _reachable("http://voice.example:8080", "http://10.0.0.7:9") == "http://voice.example:8080"
+
+
 def test_an_address_that_is_none_is_one_line(tmp_path: Path) -> None:
     async def strange(_: Request) -> Response:
         return JSONResponse({"address": "ftp://x"})
@@ -252,6 +258,7 @@ def test_an_address_that_is_none_is_one_line(tmp_path: Path) -> None:
         ),
         (WEBSOCKET + '[endpoints.default.session]\ntranscription = "whisper-1"', '"whisper-v3-turbo"'),
         ('outspeed.transport = "pigeon"', "endpoints.default.outspeed.transport"),
+        ('outspeed.function_url = "own.example"', "function_url"),
         (
             WEBSOCKET + '[endpoints.default.session]\nvoice = {id = "v_1"}',
             "Outspeed has tara",
