@@ -36,6 +36,7 @@ def _keyed(name: str, endpoint: str = "", provider: str = "") -> str:
     )
 
 
+_OPENAI_WEBRTC = '[endpoints.default.openai]\ntransport = "webrtc"'
 _OVER_SOCKET = '[endpoints.default.outspeed]\ntransport = "websocket"'
 _OVER_WEBRTC = '[endpoints.default.outspeed]\ntransport = "webrtc"'
 _UNMUTE = '[endpoints.default]\nprovider = "unmute"\n\n[providers.unmute]\nbase_url = "{http}"\n'
@@ -44,11 +45,12 @@ _DELPHI = '[endpoints.default.delphi]\nendpoint_id = "24599c70-1e79-4e52-9819-e2
 SERVICES: dict[str, Service] = {
     "local": Service(after_restart="live"),
     "openai": Service("openai", _keyed("openai")),
+    "openai-webrtc": Service("openai-rtc", _keyed("openai", _OPENAI_WEBRTC)),
     "openai-beta": Service("openai-beta", _keyed("openai-beta")),
     "outspeed": Service(
         "outspeed", _keyed("outspeed", _OVER_SOCKET, 'realtime_url = "{ws}/v1/realtime"'), "live"
     ),
-    "outspeed-webrtc": Service("outspeed", _keyed("outspeed", _OVER_WEBRTC), "live"),
+    "outspeed-webrtc": Service("outspeed-rtc", _keyed("outspeed", _OVER_WEBRTC), "live"),
     "speko": Service("speko", _keyed("speko"), "fresh"),
     "unmute": Service("unmute", _UNMUTE, "fresh"),
     "delphi": Service("delphi", _keyed("delphi", _DELPHI), "live", "writes", "tell me a story"),
