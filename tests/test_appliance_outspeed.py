@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rig.processes import Companion, Simulator
 from rig.speech import say
@@ -12,7 +12,7 @@ from tests.servers import until
 from tests.stage import Stage, wav_stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -74,6 +74,29 @@ def test_context_that_comes_late_and_in_parts_is_live_all_the_same(tmp_path: Pat
         assert stage.rung() == "live"
 
 
+def test_a_hands_free_talk_is_greeted_at_first_and_welcomed_back_after_a_kill(tmp_path: Path) -> None:
+    greetings = (
+        '[endpoints.default.outspeed]\ntransport = "websocket"\n'
+        'first_message = "Good morning."\nwelcome_back = "Welcome back."\n'
+    )
+    with (
+        Simulator(tmp_path, "outspeed") as service,
+        served(tmp_path, service, greetings) as companion,
+        wav_stage(tmp_path, companion, '[talk]\nmode = "open_mic"\nturn_end = "server"\n') as stage,
+    ):
+        with stage.device.watch(30) as events:
+            stage.device.ask("tap")
+            assert said(events) == "good morning."
+            until(lambda: stage.device.ask("status")["state"] == "listening", 20)
+            stage.speak(say("my name is peter"))
+            assert "peter" in said(events)
+        restart(stage)
+        with stage.device.watch(30) as events:
+            stage.device.ask("tap")
+            assert said(events) == "welcome back."
+        assert stage.rung() == "live"
+
+
 def test_a_self_hosted_function_hears_the_end_of_a_turn_by_itself(tmp_path: Path) -> None:
     with (
         Simulator(tmp_path, "outspeed", "legacy-odd-rate") as service,
@@ -94,9 +117,14 @@ def answered(stage: Stage, text: str) -> str:
         captured = stage.captured()
         until(lambda: stage.captured() > captured + (seconds + 0.1) * 50, 15)
         stage.device.ask("release")
-        answer: str = next(
-            event["text"].lower()
-            for event in events
-            if event["event"] == "transcript" and event["role"] == "assistant" and event["final"]
-        )
-    return answer
+        return said(events)
+
+
+def said(events: Iterable[dict[str, Any]]) -> str:
+    """Wait for the words of a reply, whole."""
+    words: str = next(
+        event["text"].lower().strip()
+        for event in events
+        if event["event"] == "transcript" and event["role"] == "assistant" and event["final"]
+    )
+    return words
