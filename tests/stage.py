@@ -69,23 +69,34 @@ def samples(path: Path) -> NDArray[np.int16]:
     return np.frombuffer(path.read_bytes()[44:], np.int16) if path.exists() else np.zeros(0, np.int16)
 
 
+class WavDevice(Device):
+    """A device whose microphone is a file; each start begins with an empty one: what was said is gone."""
+
+    def __init__(self, folder: Path, companion: Companion | None, more: str, backend: str) -> None:
+        self.microphone, self.speaker = folder / "mic.wav", folder / "speaker.wav"
+        audio = wav_audio(self.microphone, self.speaker) + more
+        super().__init__(folder / "device", companion, audio, backend=backend)
+
+    def start(self) -> None:
+        """Empty the microphone's file and start."""
+        with wave.open(str(self.microphone), "wb") as file:
+            file.setparams((1, 2, CARD_HZ, 0, "NONE", "not compressed"))
+        super().start()
+
+
 @contextmanager
 def wav_stage(
-    folder: Path, companion: Companion | None, more: str = "", *, backend: str = ""
+    folder: Path, companion: Companion | None, more: str = "", backend: str = ""
 ) -> Iterator[Stage]:
-    """WAV files for a card."""
-    microphone, speaker = folder / "mic.wav", folder / "speaker.wav"
-    with wave.open(str(microphone), "wb") as file:
-        file.setparams((1, 2, CARD_HZ, 0, "NONE", "not compressed"))
+    """WAV files for a card; `backend` is TOML for a device without a companion."""
+    with WavDevice(folder, companion, more, backend) as device:
 
-    def speak(pcm: NDArray[np.int16]) -> float:
-        with microphone.open("ab") as file:
-            file.write(Resampler(SPOKEN_HZ, CARD_HZ).process(pcm).tobytes())
-        return len(pcm) / SPOKEN_HZ
+        def speak(pcm: NDArray[np.int16]) -> float:
+            with device.microphone.open("ab") as file:
+                file.write(Resampler(SPOKEN_HZ, CARD_HZ).process(pcm).tobytes())
+            return len(pcm) / SPOKEN_HZ
 
-    audio = wav_audio(microphone, speaker) + more
-    with Device(folder / "device", companion, audio, backend=backend) as device:
-        yield Stage(device, speak, lambda: samples(speaker))
+        yield Stage(device, speak, lambda: samples(device.speaker))
 
 
 @contextmanager

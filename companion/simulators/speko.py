@@ -54,7 +54,8 @@ MISTAKES = frozenset(
         "no-transcripts",
         "rewritten-transcripts",
         "server-turns",  # no mistake: the proxy finds where the user's turns end
-        "interrupts",
+        "interrupts",  # before the sound can have been heard
+        "interrupts-late",  # in the middle of it
         "falls",
         "ends-at-ttl",
         "older-xai",  # it greets with conversation.created alone

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _AHEAD_MS = 3000  # of sound at the client's before the server waits
 _PIECES_A_SECOND = 10
-_INTERRUPTED_AFTER_MS = 1000
+_INTERRUPTED = {"interrupts": (1000, "assistant"), "interrupts-late": (_AHEAD_MS + 1500, "user")}
 _FALLS_AFTER_MS = 500
 
 
@@ -105,9 +105,11 @@ async def _play(client: Client, pcm: bytes, playing: Playing) -> bool:
     for piece in playing.pieces(pcm, odd="odd-frames" in client.mistakes):
         await client.sound(piece)
         await playing.sent(piece)
-        if "interrupts" in client.mistakes and playing.item.audio_ms > _INTERRUPTED_AFTER_MS:
-            await client.send("interruption", at="assistant")
-            return False
+        for mistake in client.mistakes & _INTERRUPTED.keys():
+            after_ms, at = _INTERRUPTED[mistake]
+            if playing.item.audio_ms > after_ms:
+                await client.send("interruption", at=at)
+                return False
         if "falls" in client.mistakes and playing.item.audio_ms > _FALLS_AFTER_MS:
             await client.close(1011, "Provider connection lost")
             return False

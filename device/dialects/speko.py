@@ -191,7 +191,9 @@ class SpekoDialect(PlainDialect):
     def _interruption(self, message: wire.Interruption) -> list[Decoded]:
         self._withdrawn = f"reply-{self._replies}"
         told: list[Decoded] = [e.Withdrawn(self._attempt), *self._end_reply()]
-        return told if message.at == "assistant" else [*told, e.SpeechStarted("server")]
+        if message.at == "assistant":
+            return [*told, *self._no_reply()]
+        return [*told, e.SpeechStarted("server")]  # a reply to that follows
 
     def _tool_call(self, message: wire.ToolCall) -> list[Decoded]:
         line = f"the model asks for {printable(message.name, 60) or 'a tool'}; this device has no tools"

@@ -227,7 +227,12 @@ def test_the_server_takes_a_reply_back_and_is_not_told_to_stop_the_next_one() ->
     assert tell(d, "interruption", at="user") == [e.Withdrawn(N), ended, e.SpeechStarted("server")]
     d.decode(b"\1\2")
     assert d.interrupt("reply-1", 300) == []
-    assert tell(d, "interruption", at="assistant") == [e.Withdrawn(N), e.ReplyEnded(N, "reply-2", audio=True)]
+    assert tell(d, "interruption", at="assistant") == [
+        e.Withdrawn(N),
+        e.ReplyEnded(N, "reply-2", audio=True),
+        e.ReplyStarted(N, "none-1"),  # nothing more is to be waited for
+        e.ReplyEnded(N, "none-1", audio=False),
+    ]
     assert tell(d, "interruption") == [e.Withdrawn(N), e.SpeechStarted("server")]
 
 
