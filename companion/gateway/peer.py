@@ -33,7 +33,7 @@ from companion.gateway.uplink import FRAME_MS, SILENCE
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from aiortc import RTCRtpReceiver
+    from aiortc import RTCIceTransport, RTCRtpReceiver
     from aiortc.rtp import RtpPacket
     from av import AudioFrame
 
@@ -44,6 +44,7 @@ _RTP_FRAME = _RTP_HZ * FRAME_MS // 1000
 _MOST_LOST = 5  # frames: a longer gap in the RTP clock is a pause, not a loss
 _CLOSE_S = 3.0
 _LAST_CHECK_S = 0.1
+_SAY_S = 0.05
 
 
 class Peer:
@@ -75,9 +76,10 @@ class Peer:
         self._channel = self._pc.createDataChannel(channel)
         self._channel.on("open", self._opened.set)
         self._channel.on("message", lambda text: on_event(text) if isinstance(text, str) else None)
-        self._channel.on("close", lambda: self._end(""))
+        self._channel.on("close", self._gone)
         self._pc.on("track", self._listen)
         self._pc.on("connectionstatechange", self._state_changed)
+        self._ice.on("statechange", self._state_changed)
 
     async def offer(self) -> str:
         """Return the SDP offer with all candidates of this side in it."""
@@ -152,15 +154,17 @@ class Peer:
             log.warning("a peer connection did not close in %.0f s; left", _CLOSE_S)
 
     async def _close(self) -> None:
-        sctp = self._pc.sctp
-        assert sctp  # noqa: S101 - the data channel is made with the peer
-        ice = sctp.transport.transport
-        checking = ice.state == "checking"
+        checking = self._ice.state == "checking"
         await self._pc.close()
         if checking:
             # A close during the last check is overtaken: aioice then begins to ask for consent, for ever.
             await asyncio.sleep(_LAST_CHECK_S)
-            await ice._connection.close()  # noqa: SLF001 - nothing public ends it
+            await self._ice._connection.close()  # noqa: SLF001 - nothing public ends it
+
+    @property
+    def _ice(self) -> RTCIceTransport:
+        assert self._pc.sctp  # noqa: S101 - the data channel is made with the peer
+        return self._pc.sctp.transport.transport
 
     def _listen(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio" and self._pump is None:
@@ -180,11 +184,14 @@ class Peer:
                 self._on_sound(to_pcm(frame))
 
     def _state_changed(self) -> None:
-        state = self._pc.connectionState
-        if state == "failed":
+        if "failed" in (self._pc.connectionState, self._ice.state):
             self._end("the WebRTC connection to the provider failed: no path, or it went silent")
-        elif state == "closed":
-            self._end("")
+        elif self._pc.connectionState == "closed":
+            self._gone()
+
+    def _gone(self) -> None:
+        # ICE that failed closes everything else first, and says so itself in the same moment.
+        asyncio.get_running_loop().call_later(_SAY_S, self._end, "")
 
     def _end(self, reason: str) -> None:
         if not self.ended.done():

@@ -5,6 +5,7 @@ import contextlib
 from fractions import Fraction
 from typing import Any
 
+import aioice.ice
 import numpy as np
 import pytest
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
@@ -128,6 +129,23 @@ def test_the_other_side_hangs_up() -> None:
             assert await two.peer.ended == ""
         with pytest.raises(LegError, match="closed"):
             two.peer.send("too late")
+        await two.close()
+
+    asyncio.run(talk())
+
+
+def test_the_other_side_goes_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aioice.ice, "CONSENT_INTERVAL", 0.2)
+    monkeypatch.setattr(aioice.ice, "CONSENT_FAILURES", 2)
+
+    async def talk() -> None:
+        two = Two()
+        await two.connect(Tone())
+        assert two.other.sctp
+        for protocol in two.other.sctp.transport.transport._connection._protocols:
+            protocol.transport.abort()
+        async with asyncio.timeout(WAIT_S):
+            assert "went silent" in await two.peer.ended
         await two.close()
 
     asyncio.run(talk())
