@@ -86,6 +86,7 @@ class UnmuteDialect(PlainDialect):
         super().__init__(attempt, grant, turns, clock_offset_s)
         self._session = {"allow_recording": False, **grant.session}
         self._fallback = self._session.pop("fallback_instructions", None)
+        self._refusal = ""  # of the first instructions
         self._opened = False
         self._heard: list[str] = []  # the user's words since the last reply began
         self._turns_heard = 0
@@ -214,8 +215,9 @@ class UnmuteDialect(PlainDialect):
         if self._opened or fault.type != "invalid_request_error":
             return [e.Troubled(self._attempt, line)]
         if self._fallback is None:
-            return [e.Lost(self._attempt, line, fatal=True)]
+            return [e.Lost(self._attempt, self._refusal or line, fatal=True)]
         self._session["instructions"], self._fallback = self._fallback, None
+        self._refusal = line
         return self.opening()
 
     # --- the reply in the making

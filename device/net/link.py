@@ -183,5 +183,8 @@ def _open(grant: Grant, timeout_s: float) -> websocket.WebSocket:
         ) from None
     except ssl.SSLError as error:
         raise LinkError(f"TLS to {where} failed: {printable(str(error))}; is the clock right?") from None
+    except (websocket.WebSocketTimeoutException, TimeoutError):
+        line = f"{where} did not answer the handshake within {timeout_s:g} s; all its places may be taken"
+        raise LinkError(line) from None
     except (websocket.WebSocketException, OSError, ValueError) as error:
         raise LinkError(f"no session with {where}: {printable(str(error))}") from None

@@ -1,4 +1,4 @@
-"""Record a conversation with the simulated Unmute: python -m tests.device.dialects.record_unmute [MISTAKE]."""
+"""Record a conversation with the simulated Unmute: python -m tests.device.dialects.record_unmute MISTAKE."""
 
 from __future__ import annotations
 

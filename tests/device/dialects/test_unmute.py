@@ -95,7 +95,13 @@ def test_refused_instructions_are_sent_in_the_other_shape_once() -> None:
     assert again["session"] == {"instructions": SEED, "voice": "v.wav", "allow_recording": False}
     line = "Invalid message: session.update.session.instructions: Unable to extract tag"
     lost = e.Lost(1, f"the provider reports {line}", fatal=True)
-    assert play(dialect, fault("invalid_request_error", details=details)) == [lost]
+    assert play(dialect, fault("invalid_request_error", "the second")) == [lost]
+
+
+def test_a_session_that_is_refused_without_another_shape_is_over() -> None:
+    dialect = UnmuteDialect(1, grant(), (), 0.0)
+    refused = play(dialect, fault("invalid_request_error"))
+    assert refused == [e.Lost(1, "the provider reports Invalid message", fatal=True)]
 
 
 def test_a_conversation() -> None:

@@ -136,6 +136,14 @@ def test_a_refusal_is_one_line() -> None:
         assert caught.value.fatal
 
 
+def test_a_handshake_that_waits_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as full:
+        url = f"ws://127.0.0.1:{full.getsockname()[1]}"
+        with pytest.raises(LinkError, match=r"within 0\.2 s; all its places may be taken") as caught:
+            Link(Grant("unmute", url), connect_timeout_s=0.2)
+    assert not caught.value.fatal
+
+
 def test_an_oversized_message_is_dropped_and_the_link_lives() -> None:
     def big(peer: ServerConnection) -> None:
         peer.send("x" * 2000)
