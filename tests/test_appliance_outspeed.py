@@ -74,6 +74,18 @@ def test_context_that_comes_late_and_in_parts_is_live_all_the_same(tmp_path: Pat
         assert stage.rung() == "live"
 
 
+def test_a_session_that_expires_is_resumed_where_it_was(tmp_path: Path) -> None:
+    with (
+        Simulator(tmp_path, "outspeed", "session-expires") as service,
+        served(tmp_path, service, 'outspeed.transport = "websocket"') as companion,
+        wav_stage(tmp_path, companion) as stage,
+    ):
+        answered(stage, "my name is peter")
+        until(lambda: stage.device.ask("status")["state"] == "idle", 20)
+        assert "peter" in stage.ask("what is my name")[1]
+        assert stage.rung() == "live"
+
+
 def test_a_hands_free_talk_is_greeted_at_first_and_welcomed_back_after_a_kill(tmp_path: Path) -> None:
     greetings = (
         '[endpoints.default.outspeed]\ntransport = "websocket"\n'

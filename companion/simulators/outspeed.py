@@ -25,9 +25,10 @@ from companion.local.server import serve
 from companion.local.settings import DEFAULTS, updated
 from companion.realtime import GaSession
 from companion.settings import LocalSettings
-from companion.simulators import outspeed_legacy
+from companion.simulators import openai_mistakes, outspeed_legacy
 from companion.simulators.beta import Beta, BetaSocket, Temperature
 from companion.simulators.beta import ga_session as nested_session
+from companion.simulators.openai_mistakes import MistakenSocket
 from companion.simulators.outspeed_extras import VERBATIM, Minted, OutspeedSocket, split_turns
 
 if TYPE_CHECKING:
@@ -41,20 +42,25 @@ if TYPE_CHECKING:
     from companion.local.brain import Brain
     from companion.local.items import Item, Turn
     from companion.simulators import Options
+    from companion.simulators.openai_mistakes import Mistake
 
-MISTAKES = outspeed_legacy.MISTAKES | {
-    "mint-fails",  # 500, which the user's own backend passes on with 200
-    "busy",  # 429
-    "no-secret",  # 200 with an empty session
-    "unknown-session",  # no session is known any more
-    "resumed-as-new-id",
-    "restored-as-parts",
-    "restored-first",  # before session.created
-    "restored-late",  # after session.updated
-    "unknown-events",
-    "secret-expired",
-    "expires",
-}
+_ON_SOCKET = openai_mistakes.MISTAKES.keys() | openai_mistakes.ONCE.keys()  # the beta shape's
+MISTAKES = (
+    outspeed_legacy.MISTAKES
+    | _ON_SOCKET
+    | {
+        "mint-fails",  # 500, which the user's own backend passes on with 200
+        "busy",  # 429
+        "no-secret",  # 200 with an empty session
+        "unknown-session",  # no session is known any more
+        "resumed-as-new-id",
+        "restored-as-parts",
+        "restored-first",  # before session.created
+        "restored-late",  # after session.updated
+        "secret-expired",
+        "expires",
+    }
+)
 _DEVICE = "outspeed"  # the local engine keeps sessions apart by device; here there is one key
 _SECRET_S = 60
 Name = Literal["tara", "leah", "jess", "leo", "dan", "mia", "zac", "zoe", "julia"]
@@ -137,6 +143,7 @@ class Outspeed:
         self.mistakes = options.mistakes
         self._key = options.key
         self._minted: dict[str, Minted] = {}
+        self._made: set[str] = set()  # mistakes that are made once, and were
 
     async def sessions(self, request: Request) -> Response:
         """POST /v1/realtime/sessions[?resume_session=ID]"""
@@ -187,7 +194,8 @@ class Outspeed:
             known = await self.engine.remembered(opens.session_id, _DEVICE)
             return known.items if known else ()
 
-        outer: Any = OutspeedSocket(socket, self._minted[opens.session_id], past, self.mistakes)
+        mistaken: Any = MistakenSocket(socket, self._on_socket())
+        outer: Any = OutspeedSocket(mistaken, self._minted[opens.session_id], past, self.mistakes)
         inner: Any = BetaSocket(outer, Beta(self._minted[opens.session_id].temperature))
         await serve(self.engine, inner, opens)
 
@@ -198,6 +206,12 @@ class Outspeed:
     def _check(self, given: str) -> None:
         if not hmac.compare_digest(given.encode(), f"Bearer {self._key}".encode()):
             raise RefusalError(401, "Incorrect API key provided")
+
+    def _on_socket(self) -> list[Mistake]:
+        once = self.mistakes & openai_mistakes.ONCE.keys() - self._made
+        self._made |= once
+        makers = {**openai_mistakes.MISTAKES, **{name: openai_mistakes.ONCE[name] for name in once}}
+        return [make() for name, make in makers.items() if name in self.mistakes]
 
     def _fail(self) -> None:
         if "mint-fails" in self.mistakes:

@@ -78,8 +78,6 @@ class OutspeedSocket:
         kind = event["type"]
         if kind in _VAD_EVENTS and not self._turns.get("send_event_on_vad_state_change"):
             return
-        if "unknown-events" in self._mistakes:
-            await self._send("outspeed.custom.mood", mood={"value": 7})
         if kind in ("session.created", "session.updated"):
             event["session"] = self._own(event["session"])
         if kind == self._restored_at:
