@@ -171,10 +171,23 @@ def test_a_refused_token_is_minted_once_more_and_then_no_more(tmp_path: Path) ->
         assert "peter" in heard
     with desk(tmp_path / "always", "close-4001-always") as one:
         told = one.write_in_vain("my name is peter", "4001 invalid token", times=2)
-        assert notices(told).endswith("the key at the companion")
+        assert notices(told).endswith("check the key at the companion")
         assert states(told) == ["connecting", "idle"]
 
 
 def test_a_session_that_another_client_takes_over_is_left_to_it(tmp_path: Path) -> None:
     with desk(tmp_path, "close-4000") as one:
         one.write_in_vain("help", "another client has taken over this Delphi session")
+
+
+def test_a_token_that_ends_while_the_socket_is_cut_is_followed_by_a_new_session(tmp_path: Path) -> None:
+    with desk(tmp_path, "short-token", "close-1012-mid-reply", "error-reply") as one:
+        with one.device.watch(30) as events:
+            one.device.ask("say", more={"text": "my name is peter"})
+            until_told(events, lambda told: "RUNTIME_ERROR" in notices(told))
+            until_told(events, lambda told: states(told)[-1:] == ["ready"])  # at once: an answer came
+        one.write_in_vain("help", "lost the session while speaking")
+        assert one.device.ask("status")["state"] == "idle"
+        with one.device.watch(30) as events:
+            one.device.ask("say", more={"text": "what is my name"})
+            until_told(events, lambda told: "is open (fresh)" in notices(told))

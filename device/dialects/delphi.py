@@ -14,7 +14,7 @@ from device.core import events as e
 from device.dialects import delphi_wire as wire
 from device.dialects.delphi_frames import Frames
 from device.dialects.delphi_sound import Response
-from device.dialects.dialect import Decoded, ReplyAudio, printable
+from device.dialects.dialect import Decoded, ReplyAudio, Send, printable
 from device.dialects.plain import PlainDialect, read, text_only
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class DelphiDialect(PlainDialect):
         self._listens = self._mode == "listen"
         self._opened = False
         self._frames = Frames(grant.session_id or "")
+        self._down = False  # between two sockets
+        self._kept: list[Decoded] = []  # said in between
         self._cursor = ""
         self._known: dict[str, None] = {}
         self._asked = False  # the answer's sound has not begun
@@ -63,15 +65,15 @@ class DelphiDialect(PlainDialect):
     def redial(self, code: int | None) -> float | None:
         """The session outlives its socket, unless a close code says that it is over."""
         over = code is not None and (code == 1000 or 4000 <= code < 4100)
+        self._down = not over
         return None if over else _REDIAL_S
 
     def reopened(self) -> list[Decoded]:
-        """Ask for what was missed."""
+        """Ask for what was missed, and say what was kept meanwhile."""
         for response in self._responses.values():
             response.cut = True
-        if not self._cursor:
-            return []
-        return [self._frames.reconnect(self._cursor)]
+        kept, self._kept, self._down = self._kept, [], False
+        return [self._frames.reconnect(self._cursor), *kept] if self._cursor else kept
 
     def mint_again(self, code: int | None) -> bool:
         """A token is refused with a client error; the SDK has no rule for it, a new token may be taken."""
@@ -82,7 +84,7 @@ class DelphiDialect(PlainDialect):
         if code == 4000:
             return "; another client has taken over this Delphi session"
         if code is not None and 4000 < code < 4100:
-            return "; the token was refused: check the endpoint and the key at the companion"
+            return "; the token is refused or too old: if a new one is too, check the key at the companion"
         return ""
 
     def ping(self) -> list[Decoded]:
@@ -116,11 +118,18 @@ class DelphiDialect(PlainDialect):
             return self._no_reply("Delphi's listen mode takes no written words")
         told = self._flush_words()
         self._asked = True
+        asking = self._ask(text)
+        if self._down:
+            self._kept.append(asking)
+            return told
+        return [*told, asking]
+
+    def _ask(self, text: str) -> Send:
         capability = self._grant.session.get("readAloud")
         if isinstance(capability, dict):
             self._words.append(text)  # which nobody else will say
-            return [*told, self._frames.read_aloud(text, capability)]
-        return [*told, self._frames.ask(text, "text" if self._mode == "text" else "both")]
+            return self._frames.read_aloud(text, capability)
+        return self._frames.ask(text, "text" if self._mode == "text" else "both")
 
     def interrupt(self, _item_id: str | None, _heard_ms: int) -> list[Decoded]:
         """The channel has no such order; words that wait for their sound wait no longer."""
@@ -237,7 +246,9 @@ class DelphiDialect(PlainDialect):
     def _error(self, message: wire.ErrorMessage) -> list[Decoded]:
         fault = message.error
         line = printable(f"{fault.code or 'an error'}: {fault.message or 'no message'}")
-        return [e.Troubled(self._attempt, f"the provider reports {line}")]
+        told: list[Decoded] = [e.Troubled(self._attempt, f"the provider reports {line}")]
+        # An error names no request: it may be the answer, so that nobody waits; one that follows is heard.
+        return [*told, *self._no_reply()] if self._asked and not self._words else told
 
     # --- replies
 
@@ -264,6 +275,7 @@ class DelphiDialect(PlainDialect):
         """Give words that wait for no sound as a reply of their own."""
         if not self._words:
             return []
+        self._asked = False
         words, self._words = " ".join(self._words), []
         self._texts += 1
         name = f"words-{self._texts}"

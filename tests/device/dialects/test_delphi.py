@@ -401,6 +401,18 @@ def test_a_reply_that_stays_away_is_given_up_after_a_whole_interval(channel: Cha
     assert given_up[-1] == e.ReplyEnded(3, "r1", audio=True, trouble="the rest of the reply did not come")
 
 
+def test_what_is_written_between_two_sockets_is_said_on_the_next(channel: Channel) -> None:
+    channel.dialect.redial(1006)
+    assert channel.dialect.say("hi") == []
+    reopened = sent(channel.dialect.reopened())
+    assert [frame["type"] for frame in reopened] == ["chat"]  # nothing was published yet
+    assert [frame["type"] for frame in sent(channel.dialect.say("again"))] == ["chat"]
+    channel.says("chat", chat=said("Hello."), stream="5-0")
+    channel.dialect.redial(1012)
+    channel.dialect.say("and again")
+    assert [frame["type"] for frame in sent(channel.dialect.reopened())] == ["reconnect", "chat"]
+
+
 # --- listening
 
 
@@ -450,6 +462,11 @@ def test_an_error_is_told_and_the_rest_is_ignored(channel: Channel) -> None:
         e.Troubled(3, "the provider reports RUNTIME_ERROR: no model")
     ]
     assert events(channel.says("error", error={}))[0].text.endswith("an error: no message")
+    channel.dialect.say("hi")  # an error may be its answer
+    told = events(channel.says("error", error=error))
+    assert [type(one) for one in told] == [e.Troubled, e.ReplyStarted, e.ReplyEnded]
+    channel.says("chat", chat=said("Hello."))
+    assert len(channel.says("error", error=error)) == 1
     assert channel.says("control", control={"command": "set_response_mode"}) == []
     assert channel.says("weather", weather=3) == []
 
