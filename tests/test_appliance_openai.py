@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from rig.processes import Companion, Simulator
-from rig.speech import say
+from rig.speech import SPOKEN_HZ, say
 from tests.servers import until
 from tests.stage import Stage, wav_stage
 
@@ -55,6 +56,12 @@ def write(stage: Stage, text: str) -> str:
         )
 
 
+def said(stage: Stage) -> str:
+    """Return the assistant's remembered words."""
+    turns = stage.device.ask("transcript")["turns"]
+    return " ".join(turn["text"] for turn in turns if turn["role"] == "assistant")
+
+
 def idle(stage: Stage) -> None:
     """Wait until there is neither a session nor a wish for one."""
     until(lambda: stage.device.ask("status")["state"] == "idle", 20)
@@ -82,6 +89,25 @@ def test_a_server_that_makes_every_harmless_mistake(tmp_path: Path, shape: str) 
     with served(tmp_path, shape, *ODD) as stage:
         assert "peter" in stage.ask("my name is peter")[1]
         assert "peter" in stage.ask("what is my name")[1]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_server_ends_turns_by_meaning_and_the_device_asks_for_the_reply(
+    tmp_path: Path, shape: str
+) -> None:
+    talk = '[talk]\nmode = "open_mic"\nturn_end = "server"\n'
+    settings = 'vad = "semantic"\nvad_eagerness = "high"\nvad_creates_response = false'
+    with served(tmp_path, shape, session=settings, device=talk) as stage:
+        stage.device.ask("tap")
+        until(lambda: stage.device.ask("status")["state"] == "listening", 15)
+        stage.speak(np.concatenate([say("my name is peter"), np.zeros(2 * SPOKEN_HZ, np.int16)]))
+        until(lambda: "Peter" in said(stage), 20)
+
+
+def test_a_reply_in_writing(tmp_path: Path) -> None:
+    with served(tmp_path, "openai", session='output_modality = "text"') as stage:
+        assert "Peter" in write(stage, "my name is peter")
+        until(lambda: stage.device.ask("status")["state"] == "ready", 15)
 
 
 @pytest.mark.parametrize("end", ["session-expires", "expires-silently"])

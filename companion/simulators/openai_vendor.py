@@ -1,7 +1,7 @@
 """What OpenAI's service has and the local server has not: put between a GA client and that server.
 
-Voices of one's own, semantic_vad, an idle time-out, function calls, and the two settings with rules of their
-own: tracing stays as it was first set, speed changes only between replies.
+Voices of one's own, semantic_vad (by a longer silence), an idle time-out (taken, never due), a function call,
+and the two settings with rules: tracing stays as it was first set, speed changes only between replies.
 Source: OpenAI API reference, "Realtime", GA shape.
 """
 

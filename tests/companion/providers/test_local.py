@@ -58,3 +58,11 @@ def test_a_full_house_is_503_and_the_own_session_still_comes_in(tmp_path: Path) 
             assert refused.json()["error"]["code"] == "busy"
             assert refused.headers["Retry-After"] == "5"
             assert one.grant(resume_session=grant["session_id"])["resume"] == "live"
+
+
+def test_a_thin_link_is_the_device_s_wish(companion: Running) -> None:
+    grant = companion.grant(codec="g711_alaw")
+    assert grant["input"] == grant["output"] == {"encoding": "g711_alaw", "rate": 8000}
+    with session(grant) as client:
+        told = client.seen[-1]["session"]["audio"]
+    assert told["input"]["format"] == told["output"]["format"] == {"type": "audio/pcma"}

@@ -152,6 +152,29 @@ def test_speed_changes_only_between_turns(url: str) -> None:
         assert one.until("session.updated")["session"]["audio"]["output"]["speed"] == 1.5
 
 
+def test_the_vendor_s_errors(url: str) -> None:
+    with client(url, secret(url)) as one:
+        opened(one)
+        one.send("input_audio_buffer.append", audio=base64.b64encode(bytes(4700)).decode())
+        one.send("input_audio_buffer.commit")
+        assert one.error()["code"] == "input_audio_buffer_commit_empty"
+        one.send("session.update", session={"type": "realtime", "instructions": "x", "modalities": ["text"]})
+        assert one.error()["code"] == "unknown_parameter"
+        one.send("session.update", session={"type": "realtime"})
+        assert one.until("session.updated")["session"]["instructions"] == ""  # refused as a whole
+        ask(one)
+        item = one.until("response.output_audio.delta")["item_id"]
+        one.send("response.create")
+        assert one.error()["code"] == "conversation_already_has_active_response"
+        one.send("response.cancel")
+        one.until("response.done")
+        cut = {"item_id": item, "content_index": 0}
+        one.send("conversation.item.truncate", **cut, audio_end_ms=600_000)
+        assert "already shorter" in one.error()["message"]
+        one.send("conversation.item.truncate", **cut, audio_end_ms=10)
+        assert one.until("conversation.item.truncated")["audio_end_ms"] == 10
+
+
 def test_a_refused_update_changes_nothing_that_is_shown(url: str) -> None:
     with client(url, secret(url)) as one:
         opened(one)
