@@ -1,0 +1,131 @@
+"""The appliance with Speko in all its forms: straight at a user's backend, oddly behaved, provider-direct."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rig.processes import Companion, Simulator
+from rig.speech import say
+from tests.servers import until
+from tests.stage import Stage, wav_stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def served(folder: Path, *mistakes: str, endpoint: str = "") -> Iterator[Stage]:
+    """The service, a companion before it, a device."""
+    with Simulator(folder, "speko", *mistakes) as service:
+        (folder / "key").write_text("simulated-key")
+        own = f'base_url = "{service.url}"\nkey_file = "{folder}/key"\n'
+        tables = f'[endpoints.default]\nprovider = "speko"\n{endpoint}\n[providers.speko]\n{own}'
+        with (
+            Companion(folder / "companion", tables=tables) as companion,
+            wav_stage(folder, companion) as stage,
+        ):
+            yield stage
+
+
+def press(stage: Stage, text: str) -> None:
+    """Hold the button while saying `text`, and wait for nothing."""
+    stage.device.ask("press")
+    captured = stage.captured()
+    seconds = stage.speak(say(text))
+    until(lambda: stage.captured() > captured + (seconds + 0.3) * 50, 15)
+    stage.device.ask("release")
+
+
+def notices(events: Any, words: str) -> str:
+    """Return the first notice that holds the words."""
+    return next(
+        str(event["text"]) for event in events if event["event"] == "notice" and words in event["text"]
+    )
+
+
+def test_straight_at_a_users_own_backend(tmp_path: Path) -> None:
+    with Simulator(tmp_path, "speko") as service:
+        backend = f'kind = "realtime-session"\nurl = "{service.url}"'
+        with wav_stage(tmp_path, None, backend=backend) as stage:
+            assert "peter" in stage.ask("my name is peter")[1]
+            assert "peter" in stage.ask("what is my name")[1]
+            stage.device.kill()
+            stage.device.start()
+            assert "not told me" in stage.ask("what is my name")[1]
+            assert stage.rung() == "fresh"
+
+
+def test_other_rates_torn_samples_unknown_frames_late_and_corrected_words(tmp_path: Path) -> None:
+    odd = ("other-rates", "odd-frames", "unknown-frames", "late-transcripts", "rewritten-transcripts")
+    with served(tmp_path, *odd) as stage, stage.device.watch(30) as events:
+        assert "peter" in stage.ask("my name is peter")[1]
+        said = [event for event in events_until_said(events) if event["role"] == "assistant"]
+        assert said[-1]["text"] == "Hello, Peter. Nice to meet you."
+        assert "peter" in stage.ask("what is my name")[1]
+
+
+def events_until_said(events: Any) -> list[dict[str, Any]]:
+    """Return the transcripts up to the reply's final one."""
+    found: list[dict[str, Any]] = []
+    for event in events:
+        if event["event"] == "transcript":
+            found.append(event)
+            if event["role"] == "assistant" and event["final"]:
+                return found
+    raise AssertionError("the events ended")
+
+
+def test_without_transcripts_and_rates_a_reply_ends_when_the_wire_falls_quiet(tmp_path: Path) -> None:
+    with served(tmp_path, "no-transcripts", "bad-rates") as stage, stage.device.watch(30) as events:
+        press(stage, "my name is peter")
+        states = (event["state"] for event in events if event["event"] == "state")
+        assert "speaking" in iter(lambda: next(states), "ready")
+
+
+def test_what_the_server_says_before_it_is_ready_and_hangs_up_is_told(tmp_path: Path) -> None:
+    with served(tmp_path, "error-before-ready") as stage, stage.device.watch(30) as events:
+        stage.device.ask("press")
+        assert "S2S_PROVIDER_CONNECT_FAILED: openai-realtime: invalid model" in notices(events, "S2S")
+
+
+def test_a_session_that_has_ended_is_followed_by_a_new_one(tmp_path: Path) -> None:
+    with served(tmp_path, "ends-at-ttl") as stage, stage.device.watch(30) as events:
+        press(stage, "my name is peter")
+        notices(events, "has ended the session: ttl")
+        until(lambda: stage.device.ask("status")["state"] in ("idle", "ready"), 10)
+        press(stage, "what is my name")
+        next(event for event in events if event["event"] == "transcript" and "not told me" in event["text"])
+
+
+@pytest.mark.parametrize("mistake", ["interrupts", "interrupts-late"])
+def test_a_reply_that_the_server_takes_back_falls_silent_and_the_talk_goes_on(
+    tmp_path: Path, mistake: str
+) -> None:
+    with served(tmp_path, mistake) as stage, stage.device.watch(30) as events:
+        press(stage, "tell me a story")
+        next(event for event in events if event["event"] == "state" and event["state"] == "ready")
+        understood, heard = stage.ask("what time is it")
+        assert "time" in understood
+        assert "lighthouse" not in heard
+
+
+def test_a_socket_that_breaks_in_the_middle_of_a_reply_is_told(tmp_path: Path) -> None:
+    with served(tmp_path, "falls") as stage, stage.device.watch(30) as events:
+        press(stage, "my name is peter")
+        assert "1011 Provider connection lost" in notices(events, "lost the session")
+
+
+@pytest.mark.parametrize("greeting", [(), ("older-xai",)])
+def test_xai_directly_and_seeded_after_a_kill(tmp_path: Path, greeting: tuple[str, ...]) -> None:
+    own = '[endpoints.default.session]\nvoice = "eve"\n[endpoints.default.speko]\nprovider = "xai"\n'
+    with served(tmp_path, "provider-direct", *greeting, endpoint=own) as stage:
+        assert "peter" in stage.ask("my name is peter")[1]
+        assert stage.rung() == "fresh"
+        stage.device.kill()
+        stage.device.start()
+        assert "peter" in stage.ask("what is my name")[1]
+        assert stage.rung() == "seeded"
