@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from device.codecs import make_decoder, make_encoder
@@ -182,6 +183,8 @@ class Session:
             self._open()
         elif isinstance(event, e.ReplyEnded):
             self._finish(event.reply_id)
+            # Sound that nothing came of, for want of a codec, is none: nobody waits to hear it.
+            event = replace(event, audio=event.audio and event.reply_id in self._downlink.first_at)
         self._on_event(event)
 
     def _open(self) -> None:

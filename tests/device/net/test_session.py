@@ -170,6 +170,21 @@ def test_a_message_may_name_its_own_kind_of_sound() -> None:
     assert "'audio/midi'" in told[0].text
 
 
+def test_a_reply_of_which_nothing_can_be_heard_has_no_sound() -> None:
+    def serve(peer: ServerConnection) -> None:
+        peer.recv()
+        peer.send("audio/midi")
+        peer.send("end")
+        peer.send("audio/pcm")
+        peer.send("end")
+
+    with ws_server(serve) as url:
+        stage = Stage(url, words())
+        stage.lost()
+    ended = [event for event in stage.events if isinstance(event, e.ReplyEnded)]
+    assert [event.audio for event in ended] == [False, True]
+
+
 def test_each_item_of_a_reply_is_a_stream_of_its_own() -> None:
     def serve(peer: ServerConnection) -> None:
         peer.recv()
