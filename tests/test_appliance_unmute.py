@@ -86,6 +86,15 @@ def test_an_answer_that_came_while_the_button_was_held_is_heard_whole(tmp_path: 
         assert hear(stage._listen(), CARD_HZ).startswith("hello peter")
 
 
+def test_a_turn_without_words_is_answered_by_the_servers_own_prompt(tmp_path: Path) -> None:
+    with straight(tmp_path) as stage, stage.device.watch(30) as events:
+        stage.device.ask("press")
+        captured = stage.captured()
+        until(lambda: stage.captured() > captured + 50, 15)
+        stage.device.ask("release")
+        states(events, "speaking")  # seven seconds after the opening, which nobody heard
+
+
 def test_words_over_a_reply_silence_it_and_are_answered(tmp_path: Path) -> None:
     with straight(tmp_path) as stage, stage.device.watch(40) as events:
         speak(stage, "tell me a story")
