@@ -43,7 +43,7 @@ from websockets.asyncio.client import ClientConnection, connect
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from companion.gateway.codec import OpusEncoder, ToPcm
-from companion.gateway.peer import without_delay
+from companion.gateway.media import without_delay
 from companion.serve import listen, url_of
 
 if TYPE_CHECKING:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-import msgspec
 from starlette.websockets import WebSocketDisconnect
 
 from companion.errors import CompanionError
-from companion.gateway.downlink import Downlink, read
 from companion.gateway.legs import LegError, one_line
 from companion.gateway.peer import Peer
 from companion.gateway.uplink import TooFarAheadError, Uplink
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from starlette.websockets import WebSocket
 
-    from companion.gateway.downlink import Event
     from companion.gateway.legs import Leg
 
 log = logging.getLogger(__name__)
@@ -29,45 +27,40 @@ log = logging.getLogger(__name__)
 CONNECT_S = 10.0
 _TICK_S = 0.05
 _MOST_WAITING = 4000  # messages to a device that does not read
-_CLEAR_ID = "gateway_clear"
-_CLEAR_SOUND = msgspec.json.encode({"type": "output_audio_buffer.clear", "event_id": _CLEAR_ID}).decode()
-_CLEAR_INPUT = msgspec.json.encode({"type": "input_audio_buffer.clear", "event_id": _CLEAR_ID}).decode()
 # Close codes towards the device: it ends, goes on elsewhere, or gives up.
 NORMAL, FAILED, RESTARTING, REFUSED = 1000, 1011, 1012, 4001
 _REASON_BYTES = 120  # RFC 6455 leaves 123
 
 
-class _Order(msgspec.Struct):
-    """What the gateway reads of a device's event."""
+class Bridge(ABC):
+    """`run` returns when both sides are closed. The socket has been accepted.
 
-    type: str
-    audio: bytes = b""
-
-
-class Bridge:
-    """`run` returns when both sides are closed. The socket has been accepted."""
+    What the device's frames mean, and what it is sent, is the subclass's.
+    """
 
     def __init__(self, socket: WebSocket, leg: Leg, device: str, connect_s: float = CONNECT_S) -> None:
-        self._now = asyncio.get_running_loop().time
+        self.device = device
+        self.now = asyncio.get_running_loop().time
+        self.uplink = Uplink(self.now())
         self._socket = socket
         self._leg = leg
-        self._device = device
         self._connect_s = connect_s
-        self._uplink = Uplink(self._now())
-        self._downlink = Downlink(leg.shape)
-        self._outbox: asyncio.Queue[str] = asyncio.Queue()
+        self._outbox: asyncio.Queue[str | bytes] = asyncio.Queue()
         self._more = asyncio.Event()  # something new to send up
         self._over = asyncio.Event()
         self._why = (NORMAL, "")
-        self._client_turns = False  # the device, not the server, ends the turns
-        self._in_turn = False
-        self._connected = False
-        self._early: list[str] = []  # orders that came before the data channel was open
-        self._peer = Peer(self._next_frame, self._on_event, self._on_sound, ice_servers=leg.ice_servers)
+        self.peer = Peer(
+            self._next_frame,
+            self.on_event,
+            self.on_sound,
+            channel=leg.channel,
+            codec=leg.codec,
+            ice_servers=leg.ice_servers,
+        )
 
     async def run(self) -> None:
         """Serve until the device or the provider goes, or `end` is called."""
-        jobs = (self._connect, self._read_all, self._send_all, self._tick_all, self._watch)
+        jobs = (self._connect, self._read_all, self._send_all, self._tick_all)
         tasks = [asyncio.create_task(self._guarded(job)) for job in jobs]
         try:
             await self._over.wait()
@@ -75,7 +68,7 @@ class Bridge:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._peer.close()
+            await self.peer.close()
         await self._close(*self._why)
 
     def end(self, code: int, reason: str) -> None:
@@ -83,6 +76,45 @@ class Bridge:
         if not self._over.is_set():
             self._why = (code, reason)
             self._over.set()
+
+    def speak(self, pcm: bytes) -> None:
+        """Send the device's sound up: PCM16 mono, 24 kHz; half a sample at the end is dropped."""
+        try:
+            self.uplink.sound(pcm[: len(pcm) // 2 * 2])
+        except TooFarAheadError:
+            self.end(FAILED, "more than a minute of sound waits to be sent in real time")
+
+    def to_device(self, message: str | bytes) -> None:
+        """Send a frame to the device."""
+        self._outbox.put_nowait(message)
+        if self._outbox.qsize() > _MOST_WAITING:
+            self.end(FAILED, "the device does not read")
+
+    @abstractmethod
+    def on_frame(self, frame: str | bytes) -> None:
+        """Take a frame of the device."""
+
+    @abstractmethod
+    def on_connected(self) -> None:
+        """Note that the provider's leg is up."""
+
+    @abstractmethod
+    def on_event(self, text: str) -> None:
+        """Take an event of the provider."""
+
+    @abstractmethod
+    def on_order(self, text: str) -> None:
+        """Send an event to the provider: its turn among the sound has come."""
+
+    @abstractmethod
+    def on_sound(self, pcm: bytes) -> None:
+        """Take the provider's sound: PCM16 mono, 24 kHz."""
+
+    @abstractmethod
+    def on_tick(self) -> None:
+        """Do what is due; called each 50 ms."""
+
+    # the tasks
 
     async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -97,17 +129,17 @@ class Bridge:
             self.end(FAILED, "internal error of the gateway")
 
     async def _connect(self) -> None:
-        try:
-            async with asyncio.timeout(self._connect_s):
-                await self._leg.connect(self._peer)
-        except TimeoutError:
-            text = f"no WebRTC connection to the provider within {self._connect_s:.0f} s"
-            raise LegError(text) from None
-        self._connected = True
-        for text in self._early:
-            self._peer.send(text)
-        self._early.clear()
-        log.info("%s: WebRTC leg connected", self._device)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._connect_s):
+                    await stack.enter_async_context(self._leg.connected(self.peer))
+            except TimeoutError:
+                text = f"no WebRTC connection to the provider within {self._connect_s:.0f} s"
+                raise LegError(text) from None
+            log.info("%s: WebRTC leg connected", self.device)
+            self.on_connected()
+            reason = await asyncio.shield(self.peer.ended)
+            self.end(FAILED if reason else NORMAL, reason)
 
     async def _read_all(self) -> None:
         while True:
@@ -116,119 +148,37 @@ class Bridge:
                 self.end(NORMAL, "")
                 return
             text = message.get("text")
-            if text is None:
-                log.warning("%s sent a binary frame where events are JSON text; dropped", self._device)
-            else:
-                self._on_order(text)
+            self.on_frame(message["bytes"] if text is None else text)
+            self._more.set()
 
     async def _send_all(self) -> None:
         while True:
-            await self._socket.send_text(await self._outbox.get())
+            message = await self._outbox.get()
+            if isinstance(message, str):
+                await self._socket.send_text(message)
+            else:
+                await self._socket.send_bytes(message)
 
     async def _tick_all(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
-            self._to_device(self._downlink.tick(self._now()))
-
-    async def _watch(self) -> None:
-        reason = await asyncio.shield(self._peer.ended)
-        if self._connected:  # before, `_connect` knows more about why
-            self.end(FAILED if reason else NORMAL, reason)
-
-    # from the device
-
-    def _on_order(self, text: str) -> None:
-        try:
-            order = msgspec.json.decode(text, type=_Order)
-        except msgspec.DecodeError as error:
-            log.warning("%s sent an event that makes no sense: %s; dropped", self._device, error)
-            return
-        match order.type:
-            case "input_audio_buffer.append":
-                self._on_append(order.audio)
-            case "input_audio_buffer.commit":
-                self._in_turn = False
-                self._uplink.order(text, after_sound=True)
-            case "input_audio_buffer.clear":
-                self._in_turn = False
-                self._uplink.drop_sound()
-                self._uplink.order(text)
-            case "response.cancel":
-                self._uplink.order(text)
-                self._uplink.order(_CLEAR_SOUND)
-                self._to_device(self._downlink.cancelled())
-            case _:
-                self._uplink.order(text)
-        self._more.set()
-
-    def _on_append(self, pcm: bytes) -> None:
-        if self._client_turns and not self._in_turn:
-            self._in_turn = True
-            self._uplink.order(_CLEAR_INPUT)  # RTP never stops: the buffer is full of silence
-        try:
-            self._uplink.sound(pcm[: len(pcm) // 2 * 2])
-        except TooFarAheadError:
-            self.end(FAILED, "more than a minute of sound waits to be sent in real time")
+            self.on_tick()
 
     async def _next_frame(self) -> bytes:
         while True:
             self._more.clear()
-            due = self._uplink.poll(self._now())
+            due = self.uplink.poll(self.now())
             for text in due.orders:
-                self._to_provider(text)
+                self.on_order(text)
             if due.frame is not None:
                 return due.frame
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(due.wait_s):
                     await self._more.wait()
-            except TimeoutError:
-                continue
-
-    def _to_provider(self, text: str) -> None:
-        if not self._connected:
-            self._early.append(text)
-            return
-        try:
-            self._peer.send(text)
-        except LegError as error:
-            self.end(FAILED, str(error))
-
-    # from the provider
-
-    def _on_event(self, text: str) -> None:
-        try:
-            event = read(text)
-        except msgspec.DecodeError as error:
-            log.warning("the provider sent an event that makes no sense: %s; dropped", error)
-            return
-        if event.type in ("session.created", "session.updated"):
-            self._uplink.unmute()
-            self._client_turns = _client_turns(event)
-        if event.error and event.error.get("event_id") == _CLEAR_ID:
-            log.info("the provider does not know the gateway's clear: %s", event.error.get("code"))
-            return
-        self._to_device(self._downlink.event(text, event, self._now()))
-
-    def _on_sound(self, pcm: bytes) -> None:
-        self._to_device(self._downlink.sound(pcm, self._now()))
-
-    def _to_device(self, texts: list[str]) -> None:
-        for text in texts:
-            self._outbox.put_nowait(text)
-        if self._outbox.qsize() > _MOST_WAITING:
-            self.end(FAILED, "the device does not read")
 
     async def _close(self, code: int, reason: str) -> None:
         level = logging.INFO if code == NORMAL else logging.WARNING
-        log.log(level, "%s: gateway session ended%s", self._device, f": {reason}" if reason else "")
+        log.log(level, "%s: gateway session ended%s", self.device, f": {reason}" if reason else "")
         cut = one_line(reason).encode()[:_REASON_BYTES].decode(errors="ignore")
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it may have gone first
             await self._socket.close(code, cut)
-
-
-def _client_turns(event: Event) -> bool:
-    """Tell whether the session's turn detection is off, in either shape; unknown is no."""
-    session = event.session or {}
-    audio = session.get("audio")
-    place = audio.get("input") if isinstance(audio, dict) else session
-    return isinstance(place, dict) and "turn_detection" in place and place["turn_detection"] is None

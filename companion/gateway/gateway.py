@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from starlette.responses import JSONResponse
 from starlette.routing import WebSocketRoute
 
-from companion.gateway.bridge import CONNECT_S, RESTARTING, Bridge
+from companion.gateway.bridge import CONNECT_S, RESTARTING
+from companion.gateway.call import CallBridge
+from companion.gateway.events import EventBridge
 
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
 
+    from companion.gateway.bridge import Bridge
     from companion.gateway.legs import Leg
 
 log = logging.getLogger(__name__)
@@ -69,7 +72,7 @@ class Gateway:
             await socket.send_denial_response(JSONResponse(body, 401))
             return
         await socket.accept()
-        bridge = Bridge(socket, ticket.leg, ticket.device, self._connect_s)
+        bridge = self._bridge(socket, ticket)
         self._live.add(bridge)
         self._none_live.clear()
         try:
@@ -84,6 +87,11 @@ class Gateway:
         for bridge in self._live:
             bridge.end(RESTARTING, "the companion stops")
         await self._none_live.wait()
+
+    def _bridge(self, socket: WebSocket, ticket: _Ticket) -> Bridge:
+        if ticket.leg.shape == "call":
+            return CallBridge(socket, ticket.leg, ticket.device, self._connect_s)
+        return EventBridge(socket, ticket.leg, ticket.device, ticket.leg.shape, self._connect_s)
 
     def _claim(self, socket: WebSocket) -> _Ticket | None:
         kind, _, value = socket.headers.get("authorization", "").partition(" ")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from companion.errors import CompanionError
 
 if TYPE_CHECKING:
-    from companion.gateway.downlink import Shape
+    from contextlib import AbstractAsyncContextManager
+
+    from companion.gateway.media import Codec
     from companion.gateway.peer import Peer
 
 _SHORT = 200
@@ -22,11 +24,21 @@ class LegError(CompanionError):
 
 
 class Leg(Protocol):
-    """Where the gateway's other side is, and in which spelling its events are. A frozen dataclass."""
+    """Where the gateway's other side is, and what goes over it. A frozen dataclass."""
 
     @property
-    def shape(self) -> Shape:
-        """ "ga" or "beta": the name of the events that carry the sound to the device."""
+    def shape(self) -> Literal["ga", "beta", "call"]:
+        """What the device speaks: OpenAI's events in one of their shapes, or Speko's frames for a call."""
+        ...
+
+    @property
+    def channel(self) -> str:
+        """The data channel's name; "" for none."""
+        ...
+
+    @property
+    def codec(self) -> Codec:
+        """What the sound is offered in."""
         ...
 
     @property
@@ -34,8 +46,8 @@ class Leg(Protocol):
         """STUN or TURN URLs; most often none, because the provider's addresses are public."""
         ...
 
-    async def connect(self, peer: Peer) -> None:
-        """Return once the peer is connected. Raises LegError."""
+    def connected(self, peer: Peer) -> AbstractAsyncContextManager[None]:
+        """Connect the peer; what the leg needs while it is up ends with the context. Raises LegError."""
         ...
 
 

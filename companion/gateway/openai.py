@@ -6,6 +6,7 @@ Source: OpenAI API reference, "Create call", and the guide "Realtime API with We
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,10 @@ import msgspec
 from companion.gateway.legs import LegError, is_final, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from companion.gateway.downlink import Shape
+    from companion.gateway.media import Codec
     from companion.gateway.peer import Peer
 
 _HTTP_S = 10.0
@@ -36,8 +40,11 @@ class OpenAICallLeg:
     shape: Shape = "ga"
     on_call: OnCall | None = None
     ice_servers: tuple[str, ...] = ()
+    channel: str = "oai-events"
+    codec: Codec = "audio/opus"
 
-    async def connect(self, peer: Peer) -> None:
+    @asynccontextmanager
+    async def connected(self, peer: Peer) -> AsyncIterator[None]:
         """Connect the peer. Raises LegError."""
         answer = await self._post(await peer.offer())
         if answer.status_code not in (200, 201):
@@ -48,6 +55,7 @@ class OpenAICallLeg:
         if self.on_call:
             await self.on_call(answer.headers.get("location", "").rstrip("/").rpartition("/")[2])
         await peer.connected()
+        yield
 
     async def _post(self, sdp: str) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.secret}", "Accept": "application/sdp"}

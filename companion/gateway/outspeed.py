@@ -19,9 +19,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from companion.gateway.legs import LegError, is_final, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from websockets.asyncio.client import ClientConnection
 
     from companion.gateway.downlink import Shape
+    from companion.gateway.media import Codec
     from companion.gateway.peer import Peer
 
 _socket_log = logging.getLogger(f"{__name__}.socket")
@@ -52,9 +55,16 @@ class OutspeedLeg:
     model: str = ""
     shape: Shape = "beta"
     ice_servers: tuple[str, ...] = ()
+    channel: str = "oai-events"
+    codec: Codec = "audio/opus"
 
-    async def connect(self, peer: Peer) -> None:
-        """Connect the peer. Raises LegError."""
+    @contextlib.asynccontextmanager
+    async def connected(self, peer: Peer) -> AsyncIterator[None]:
+        """Connect the peer; the signalling is over then. Raises LegError."""
+        await self._connect(peer)
+        yield
+
+    async def _connect(self, peer: Peer) -> None:
         query = {"client_secret": self.secret, **({"model": self.model} if self.model else {})}
         url = f"{self.url}{'&' if '?' in self.url else '?'}{urlencode(query)}"
         try:

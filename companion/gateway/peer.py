@@ -1,6 +1,6 @@
-"""A WebRTC peer connection that offers one audio stream and one data channel; the only file that has aiortc.
+"""A WebRTC peer connection that offers one audio stream and, mostly, one data channel.
 
-Source: the WebRTC 1.0 recommendation (offer and answer, trickled candidates), RFC 7587 (Opus in RTP).
+Source: the WebRTC 1.0 recommendation (offer and answer, trickled candidates).
 """
 
 from __future__ import annotations
@@ -8,11 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from aiortc import (
-    MediaStreamTrack,
     RTCBundlePolicy,
     RTCConfiguration,
     RTCIceServer,
@@ -21,26 +19,24 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.exceptions import InvalidAccessError, InvalidStateError
-from aiortc.jitterbuffer import JitterFrame
 from aiortc.mediastreams import MediaStreamError
 from aiortc.sdp import candidate_from_sdp
-from av.packet import Packet
 
-from companion.gateway.codec import OpusEncoder, ToPcm
+from companion.gateway.codec import ToPcm
 from companion.gateway.legs import LegError
-from companion.gateway.uplink import FRAME_MS, SILENCE
+from companion.gateway.media import Mouth, without_delay
+from companion.gateway.uplink import SILENCE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from aiortc import RTCIceTransport, RTCRtpReceiver
-    from aiortc.rtp import RtpPacket
+    from aiortc import MediaStreamTrack, RTCIceTransport
     from av import AudioFrame
+
+    from companion.gateway.media import Codec
 
 log = logging.getLogger(__name__)
 
-_RTP_HZ = 48_000  # of Opus in RTP, whatever the sound's rate
-_RTP_FRAME = _RTP_HZ * FRAME_MS // 1000
 _MOST_LOST = 5  # frames: a longer gap in the RTP clock is a pause, not a loss
 _CLOSE_S = 3.0
 _LAST_CHECK_S = 0.1
@@ -61,6 +57,7 @@ class Peer:
         on_sound: Callable[[bytes], None],
         *,
         channel: str = "oai-events",
+        codec: Codec = "audio/opus",
         ice_servers: tuple[str, ...] = (),
     ) -> None:
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -68,15 +65,16 @@ class Peer:
         self._pump: asyncio.Task[None] | None = None
         servers = [RTCIceServer(url) for url in ice_servers]
         self._pc = RTCPeerConnection(RTCConfiguration(servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
-        transceiver = self._pc.addTransceiver(_Mouth(next_frame), "sendrecv")
-        opus = [c for c in RTCRtpSender.getCapabilities("audio").codecs if c.mimeType == "audio/opus"]
-        transceiver.setCodecPreferences(opus)
-        without_delay(transceiver.receiver)
-        self._opened = asyncio.Event()
-        self._channel = self._pc.createDataChannel(channel)
-        self._channel.on("open", self._opened.set)
-        self._channel.on("message", lambda text: on_event(text) if isinstance(text, str) else None)
-        self._channel.on("close", self._gone)
+        self._audio = self._pc.addTransceiver(Mouth(next_frame, codec), "sendrecv")
+        known = RTCRtpSender.getCapabilities("audio").codecs
+        self._audio.setCodecPreferences([one for one in known if one.mimeType == codec])
+        without_delay(self._audio.receiver)
+        self._ready = asyncio.Event()
+        self._channel = self._pc.createDataChannel(channel) if channel else None
+        if self._channel:
+            self._channel.on("open", self._ready.set)
+            self._channel.on("message", lambda text: on_event(text) if isinstance(text, str) else None)
+            self._channel.on("close", self._gone)
         self._pc.on("track", self._listen)
         self._pc.on("connectionstatechange", self._state_changed)
         self._ice.on("statechange", self._state_changed)
@@ -120,25 +118,28 @@ class Peer:
             log.warning("a candidate of the provider makes no sense: %s; left out", error)
 
     async def connected(self) -> None:
-        """Wait until events can go. Raises LegError when the connection fails instead."""
-        opened: asyncio.Future[Any] = asyncio.ensure_future(self._opened.wait())
+        """Wait until events (without a channel: sound) can go. Raises LegError when the connection fails."""
+        opened: asyncio.Future[Any] = asyncio.ensure_future(self._ready.wait())
         try:
             await asyncio.wait({opened, self.ended}, return_when="FIRST_COMPLETED")
         finally:
             opened.cancel()
         if self.ended.done():
-            raise LegError(
-                self.ended.result() or "the provider ended the WebRTC connection while it was made"
-            )
+            raise LegError(self.ended.result() or "the provider ended the WebRTC connection too early")
 
     def send(self, text: str) -> None:
         """Send an event. Raises LegError when the channel takes no more or not this one."""
+        assert self._channel  # noqa: S101 - a peer without a channel is sent no events
         try:
             self._channel.send(text)
         except (InvalidStateError, ConnectionError):
             raise LegError("the provider's data channel is closed") from None
         except ValueError:
             log.warning("an event of %d bytes is too large for the provider; dropped", len(text))
+
+    def hang_up(self, reason: str = "") -> None:
+        """Say that the connection is over."""
+        self._end(reason)
 
     async def close(self) -> None:
         """End the connection and everything that belongs to it."""
@@ -163,8 +164,7 @@ class Peer:
 
     @property
     def _ice(self) -> RTCIceTransport:
-        assert self._pc.sctp  # noqa: S101 - the data channel is made with the peer
-        return self._pc.sctp.transport.transport
+        return self._audio.sender.transport.transport  # one for all: max-bundle
 
     def _listen(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio" and self._pump is None:
@@ -176,11 +176,11 @@ class Peer:
         with contextlib.suppress(MediaStreamError):
             while True:
                 frame: AudioFrame = await track.recv()  # type: ignore[assignment]  # an audio track gives audio
-                at = frame.pts or 0
-                lost = (at - expected) // _RTP_FRAME if expected is not None else 0
+                at = frame.pts or 0  # in samples of the frame's own rate
+                lost = (at - expected) // frame.samples if expected is not None else 0
                 if 0 < lost <= _MOST_LOST:
                     self._on_sound(SILENCE * lost)
-                expected = at + frame.samples * _RTP_HZ // frame.sample_rate
+                expected = at + frame.samples
                 self._on_sound(to_pcm(frame))
 
     def _state_changed(self) -> None:
@@ -188,6 +188,8 @@ class Peer:
             self._end("the WebRTC connection to the provider failed: no path, or it went silent")
         elif self._pc.connectionState == "closed":
             self._gone()
+        elif self._pc.connectionState == "connected" and self._channel is None:
+            self._ready.set()
 
     def _gone(self) -> None:
         # ICE that failed closes everything else first, and says so itself in the same moment.
@@ -196,53 +198,3 @@ class Peer:
     def _end(self, reason: str) -> None:
         if not self.ended.done():
             self.ended.set_result(reason)
-
-
-class _Mouth(MediaStreamTrack):
-    """What the peer says: Opus packets made here, so that nothing is resampled or held back."""
-
-    kind = "audio"
-
-    def __init__(self, next_frame: Callable[[], Awaitable[bytes]]) -> None:
-        super().__init__()
-        self._next_frame = next_frame
-        self._encoder = OpusEncoder()
-        self._at = 0
-
-    async def recv(self) -> Packet[Any]:
-        if self.readyState != "live":
-            raise MediaStreamError
-        pcm = await self._next_frame()
-        loop = asyncio.get_running_loop()
-        packet = Packet(await loop.run_in_executor(None, self._encoder.encode, pcm))
-        packet.pts, packet.time_base = self._at, Fraction(1, _RTP_HZ)
-        self._at += _RTP_FRAME
-        return packet
-
-
-class _InOrder:
-    """A jitter buffer that holds nothing back: one packet is one frame, and one that comes too late is lost.
-
-    aiortc's own holds 80 ms back always, and 300 ms for ever after one lost packet. The jitter is taken up
-    where the sound is played: the device has the buffer for it.
-    """
-
-    def __init__(self) -> None:
-        self._last: int | None = None
-
-    def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
-        """Return (False: no picture is asked for, the frame)."""
-        ahead = 1 if self._last is None else (packet.sequence_number - self._last) & 0xFFFF
-        if not 0 < ahead < 0x8000:
-            return False, None
-        self._last = packet.sequence_number
-        return False, JitterFrame(packet._data, packet.timestamp)  # type: ignore[attr-defined]  # noqa: SLF001 - set by the receiver
-
-
-def without_delay(receiver: RTCRtpReceiver) -> None:
-    """Give an audio receiver a jitter buffer that holds nothing back."""
-    name = "_RTCRtpReceiver__jitter_buffer"
-    if not hasattr(receiver, name):  # a test holds aiortc to it
-        log.warning("this aiortc has another jitter buffer; the sound comes about 80 ms later")
-        return
-    setattr(receiver, name, _InOrder())

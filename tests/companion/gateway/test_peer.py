@@ -13,7 +13,8 @@ from aiortc.rtp import RtpPacket
 from av import AudioFrame
 
 from companion.gateway.legs import LegError
-from companion.gateway.peer import Peer, _InOrder
+from companion.gateway.media import _InOrder
+from companion.gateway.peer import Peer
 from companion.gateway.uplink import SILENCE
 
 WAIT_S = 10.0
