@@ -7,7 +7,9 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
+from openai.types.beta.realtime.session_create_params import SessionCreateParams
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -21,11 +23,13 @@ from companion.local.items import Item
 from companion.local.memory import Memory, Remembered
 from companion.providers import MintRequest
 from companion.providers.outspeed import _reachable, make
+from companion.providers.outspeed_session import session_body
 from companion.settings import Endpoint, OutspeedSettings
 from companion.simulators import KEY, Options
 from companion.simulators.outspeed import build
 from companion.wire import SessionRequest
 from tests.companion.talk import Running, config_file, http, running
+from tests.oracle import complaints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,6 +213,17 @@ def test_a_thin_link_is_told_that_there_is_no_codec_for_it(tmp_path: Path) -> No
         grant = one.grant(codec="g711_ulaw")
     assert grant["notice"] == "Outspeed has no g711_ulaw; sound goes as pcm16"
     assert grant["input"]["encoding"] == "pcm16"
+
+
+@pytest.mark.parametrize("server_turns", [True, False])
+@pytest.mark.parametrize("vad", ["server", "semantic"])
+def test_what_the_provider_asks_for_has_the_types_of_the_beta_shape(vad: str, server_turns: bool) -> None:
+    session = {"vad": vad, "max_output_tokens": 100, "tools": [{"name": "lamp"}], "temperature": 0.8}
+    endpoint = msgspec.convert({"provider": "outspeed", "session": session}, Endpoint)
+    body = msgspec.json.decode(msgspec.json.encode(session_body(endpoint, server_turns=server_turns)))
+    (body["turn_detection"] or {}).pop("send_event_on_vad_state_change", None)
+    found = complaints({**body, "voice": "alloy"}, SessionCreateParams)  # its voices are its own
+    assert [line for line in found if "turn_detection: None is no " not in line] == []
 
 
 def test_what_the_provider_asks_for_is_taken_by_the_service(tmp_path: Path) -> None:

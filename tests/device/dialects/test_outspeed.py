@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from openai.types.beta.realtime import realtime_client_event_param as beta
 
 from device.core import events as e
 from device.core.grant import Grant
@@ -13,6 +14,8 @@ from device.core.sessions import Rung, Turn
 from device.dialects.dialect import Send
 from device.dialects.outspeed import OutspeedDialect
 from device.errors import ProtocolError
+from tests.device.dialects.replay import RECORDINGS, load, make
+from tests.oracle import complaints
 
 if TYPE_CHECKING:
     from device.dialects.dialect import Decoded
@@ -146,3 +149,18 @@ def test_all_else_is_the_beta_shape() -> None:
         e.ReplyText(7, "r1", "Hi")
     ]
     assert say(d, {"type": "outspeed.unheard_of"}) == []
+
+
+@pytest.mark.parametrize("name", ["outspeed", "outspeed-again", "outspeed-odd"])
+def test_all_that_is_sent_has_the_types_of_the_beta_shape(name: str) -> None:
+    [path] = [path for path in RECORDINGS if path.stem == name]
+    head, steps = load(path)
+    d, kinds = make(head), set()
+    for step in steps:
+        given = getattr(d, step["call"])(*step["args"]) if "call" in step else d.decode(step["in"])
+        for message in sent(given):
+            kinds.add(message["type"])
+            found = complaints(message, beta.RealtimeClientEventParam)
+            # The reference has null for "off" where its type has not.
+            assert [line for line in found if "turn_detection: None is no " not in line] == []
+    assert {"session.update", "input_audio_buffer.commit", "conversation.item.truncate"} <= kinds
