@@ -119,6 +119,12 @@ def test_a_socket_that_breaks_in_the_middle_of_a_reply_is_told(tmp_path: Path) -
         assert "1011 Provider connection lost" in notices(events, "lost the session")
 
 
+def test_openai_directly_goes_by_the_gateway(tmp_path: Path) -> None:
+    with served(tmp_path, "provider-direct") as stage:
+        assert "peter" in stage.ask("my name is peter")[1]
+        assert "peter" in stage.ask("what is my name")[1]
+
+
 @pytest.mark.parametrize("greeting", [(), ("older-xai",)])
 def test_xai_directly_and_seeded_after_a_kill(tmp_path: Path, greeting: tuple[str, ...]) -> None:
     own = '[endpoints.default.session]\nvoice = "eve"\n[endpoints.default.speko]\nprovider = "xai"\n'
