@@ -113,6 +113,7 @@ class Talk:
             return
         if self._received_s - self._waiting_since >= _PROMPT_S:
             self._mind.turns.append(Turn("user", "..."))
+            await self._say("input_audio_buffer.speech_stopped")
             await self._answer()
         elif self._received_s - self._told_s >= 1:
             await self._tell()

@@ -239,6 +239,7 @@ def test_after_seven_seconds_of_received_silence_it_speaks_again(service: str) -
         assert "response.created" not in kinds(frames)
         one.sound(silence(2500))
         frames = one.until("response.created")
+        assert kinds(frames)[-2:] == ["input_audio_buffer.speech_stopped", "response.created"]
         assert frames[-1]["response"]["chat_history"][-1] == {"role": "user", "content": "..."}
 
 
