@@ -200,6 +200,8 @@ class Daemon:
                 self._publish("session", **facts)
             case e.Restored() if self._session and event.turns:
                 self._session = {**self._session, "rung": "live"}
+                turns = [{"role": turn.role, "text": turn.text} for turn in event.turns]
+                self._publish("restored", turns=turns)
             case e.ReplyText():
                 self._publish("transcript", role="assistant", text=event.text, whole=event.whole, final=False)
             case e.ReplySounded():

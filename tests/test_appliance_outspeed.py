@@ -47,7 +47,11 @@ def test_straight_at_a_users_backend_the_talk_is_resumed_and_an_unknown_id_is_to
         assert "peter" in stage.ask("my name is peter")[1]
         assert stage.rung() == "fresh"
         restart(stage)
-        assert "peter" in stage.ask("what is my name")[1]
+        with stage.device.watch(30) as events:
+            assert "peter" in stage.ask("what is my name")[1]
+            restored = next(event["turns"] for event in events if event["event"] == "restored")
+        assert restored[0] == {"role": "user", "text": "my name is peter"}
+        assert stage.device.ask("transcript")["turns"][: len(restored)] == restored
         assert stage.rung() == "live"
         stage.device.kill()
         service.kill()
