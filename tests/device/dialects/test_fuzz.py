@@ -66,11 +66,19 @@ def changed(value: Any, path: tuple[Any, ...], new: Any, *, drop: bool) -> Any:
     return {**value, key: inner}
 
 
+def parsed(frame: Frame) -> Any:
+    """Return a text frame's JSON; None for what is none: recordings hold broken frames too."""
+    try:
+        return json.loads(frame) if isinstance(frame, str) else None
+    except json.JSONDecodeError:
+        return None
+
+
 @st.composite
 def damage(draw: Callable[..., Any], frame: Frame) -> Frame:
     """Draw a frame that is near to a real one."""
-    if draw(st.booleans()) and isinstance(frame, str):
-        message = json.loads(frame)
+    message = parsed(frame)
+    if draw(st.booleans()) and message is not None:
         path = draw(st.sampled_from(places(message)))
         return json.dumps(changed(message, path, draw(st.sampled_from(_VALUES)), drop=draw(st.booleans())))
     start = draw(st.integers(0, len(frame)))
