@@ -101,12 +101,16 @@ class Recorder:
 def shortened(frame: Frame) -> Frame:
     """Return a frame with less sound in it."""
     if isinstance(frame, bytes):
-        return frame[: _KEPT_CHARS // 2]
+        return frame[: _KEPT_CHARS // 2 + len(frame) % 2]
     try:
         message = json.loads(frame)
     except json.JSONDecodeError:
         return frame
-    kind = message["type"]
+    kind = message.get("type", "")  # Speko names it "t", and has its sound in binary frames
+    if "delta" in message.get("audio", ()):  # Delphi's, which may be cut anywhere
+        text = message["audio"]["delta"]
+        audio = {**message["audio"], "delta": text[: _KEPT_CHARS + len(text) % 4]}
+        return json.dumps({**message, "audio": audio}, separators=(",", ":"))
     name = "data" if kind == "audio" else "delta"
     sound = message.get(name)
     sounds = kind == "audio" or "audio.delta" in kind
@@ -134,8 +138,10 @@ def conversation(grant: Grant) -> list[Line]:
 
 
 def in_writing(grant: Grant) -> list[Line]:
-    """The same where the server finds the ends of turns, and is open at once: words are exact."""
+    """The same where the server finds the ends of turns, or hears nothing: words are exact."""
     recorder = Recorder(grant)
+    if grant.dialect == "delphi":  # the others are open at once
+        recorder.until(Opened)
     recorder.order("say", "my name is peter")
     recorder.until(ReplyEnded)
     recorder.order("say", "tell me a story")
@@ -158,7 +164,8 @@ def record(path: Path, name: str, mistakes: list[str], wish: Line, *, again: boo
         for mark, value in {"http": service.url, "ws": f"ws{service.url[4:]}", "key": "key"}.items():
             tables = tables.replace(f"{{{mark}}}", value)
         with running(folder, tables) as companion:
-            talk = conversation if name in SERVICES else in_writing
+            speaks = name in SERVICES and SERVICES[name].person == "speaks"
+            talk = conversation if speaks else in_writing
             grant = companion.grant(**wish)
             steps = talk(msgspec.convert(grant, Grant))
             if again:
