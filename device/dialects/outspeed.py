@@ -72,12 +72,14 @@ class OutspeedDialect(OpenAIBetaDialect):
         if self._opened:
             return []
         seeds: list[Decoded] = []
+        told: list[Decoded] = []
         if self._restored:
             self._rung = "live"
-        elif self._promised and self._turns:
-            self._rung = "seeded"
+        elif self._promised:
+            told = [e.Troubled(self._attempt, "the provider took the session up without its context")]
+            self._rung = "seeded" if self._turns else "fresh"
             seeds = [send("conversation.item.create", item=self._seed(turn)) for turn in self._turns]
-        return [*seeds, *super()._updated(message), *self._tell()]
+        return [*seeds, *super()._updated(message), *told, *self._tell()]
 
     def _context(self, message: _Restored) -> list[Decoded]:
         turns = [

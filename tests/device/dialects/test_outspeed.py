@@ -31,6 +31,7 @@ RESTORED = {
         {"id": "item_2", "type": "message", "role": "assistant", "content": "Hello, Peter."},
     ],
 }
+WITHOUT = e.Troubled(7, "the provider took the session up without its context")
 SEEDS = [
     {
         "type": "conversation.item.create",
@@ -74,11 +75,11 @@ def test_a_promise_without_context_is_not_believed_and_the_device_tells_what_it_
     assert len(sent(say(d, CREATED))) == 1
     said = say(d, UPDATED)
     assert sent(said) == SEEDS
-    assert known(said) == [e.Opened(7, "sess_1", "outspeed", "seeded")]
+    assert known(said) == [e.Opened(7, "sess_1", "outspeed", "seeded"), WITHOUT]
     assert say(d, UPDATED) == []
     d = dialect(turns=())
     say(d, CREATED)
-    assert say(d, UPDATED) == [e.Opened(7, "sess_1", "outspeed", "fresh")]
+    assert say(d, UPDATED) == [e.Opened(7, "sess_1", "outspeed", "fresh"), WITHOUT]
 
 
 def test_context_that_comes_late_still_counts() -> None:
@@ -92,7 +93,7 @@ def test_context_without_words_restores_nothing() -> None:
     d = dialect(turns=())
     say(d, CREATED)
     assert say(d, {"type": "context.restored", "items": []}) == []
-    assert say(d, UPDATED) == [e.Opened(7, "sess_1", "outspeed", "fresh")]
+    assert say(d, UPDATED) == [e.Opened(7, "sess_1", "outspeed", "fresh"), WITHOUT]
 
 
 def test_a_new_session_is_seeded_as_any_other() -> None:
