@@ -55,6 +55,7 @@ class DelphiDialect(PlainDialect):
         self._known: dict[str, None] = {}
         self._asked = False  # the answer's sound has not begun
         self._words: list[str] = []  # that wait for their sound
+        self._quiet_pings = 0  # since words came
         self._texts = 0
         self._replies: dict[str, _Reply] = {}
         self._responses: dict[str, Response] = {}
@@ -91,7 +92,10 @@ class DelphiDialect(PlainDialect):
         """Keep the channel alive, and give up on what has not been heard of for a whole interval."""
         if not self._opened:
             return []
-        found: list[Decoded] = [self._frames.ping(), *self._flush_words()]
+        found: list[Decoded] = [self._frames.ping()]
+        self._quiet_pings += 1
+        if self._quiet_pings > 1:
+            found += self._flush_words()
         for reply_id, reply in list(self._replies.items()):
             reply.quiet_pings += 1
             if reply.quiet_pings > 1:
@@ -190,6 +194,7 @@ class DelphiDialect(PlainDialect):
                 return [e.ReplyText(self._attempt, reply_id, words)]
         told = self._flush_words() if self._listens else []  # a caption is of one sound
         self._words.append(words)
+        self._quiet_pings = 0
         waits = self._listens or (self._asked and self._mode == "audio_playback")
         return told if waits else self._flush_words()
 
@@ -206,11 +211,11 @@ class DelphiDialect(PlainDialect):
             segmented = audio.segment_count is not None or audio.is_final is not None
             response = Response((audio.request_id if segmented else None) or name, final=_is_last(audio))
             self._responses[name] = response
-        begun = self._begin(response.reply_id)
         response.mime = audio.mime_type or response.mime
         if audio.event == "done":
             response.ended, response.final = True, response.final or _is_last(audio)
         sound = response.add(audio.index, audio.delta) if audio.event == "delta" and audio.delta else b""
+        begun = self._begin(response.reply_id)
         return [*begun, *self._sound(name, response, sound), *self._after(name, response)]
 
     def _response_name(self, audio: wire.Audio, message_id: str | None) -> str:
