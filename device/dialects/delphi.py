@@ -121,7 +121,7 @@ class DelphiDialect(PlainDialect):
         if self._listens:
             return self._no_reply("Delphi's listen mode takes no written words")
         told = self._flush_words()
-        self._asked = True
+        self._asked, self._quiet_pings = True, 0
         asking = self._ask(text)
         if self._down:
             self._kept.append(asking)
