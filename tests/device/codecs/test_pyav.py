@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from device.codecs import make_decoder, make_encoder
 from device.codecs.pyav import Mp3Decoder, OggOpusDecoder, OggOpusEncoder
 from device.errors import CodecError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 RATE = 24_000
@@ -198,6 +202,17 @@ def test_no_garbage_crashes_a_decoder(garbage: bytes, piece: int, at: int) -> No
             with suppress(CodecError):
                 assert len(decoder.decode(sound)) % 2 == 0
         decoder.flush()
+
+
+@pytest.mark.parametrize(("make", "name"), [(make_encoder, "ogg_opus"), (make_decoder, "audio/mpeg")])
+def test_without_the_library_the_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[str, int], object], name: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.delitem(sys.modules, "device.codecs.pyav")
+    line = rf"{name} needs the Python package av: pip install 'pressel\[codecs\]'"
+    with pytest.raises(CodecError, match=line):
+        make(name, RATE)
 
 
 @pytest.mark.parametrize("layout", ["mono", "stereo"])
