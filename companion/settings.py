@@ -79,7 +79,7 @@ class SessionSettings(Part, frozen=True):
     max_output_tokens: Annotated[int, Meta(ge=1, le=4096)] | Literal["inf"] = "inf"
     truncation: Literal["auto", "disabled"] | RetentionRatio = "auto"
     transcription: str = ""  # a model's name; "off" for none
-    language: str = ""
+    language: Annotated[str, Meta(pattern=r"^([a-z]{2,3}(-[A-Za-z]{2,4})?)?$")] = ""  # "en", "pt-BR"
     transcription_prompt: str = ""
     noise_reduction: Literal["near_field", "far_field", "off"] = "off"
     vad: Literal["server", "semantic", "none"] = "server"

@@ -16,11 +16,16 @@ from companion.upstream import Upstream, read_key, socket_url
 from companion.wire import Auth, Grant, without_live
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from companion.gateway.gateway import Gateway
     from companion.providers import MintRequest
     from companion.settings import Codec, Endpoint, OpenAISettings
 
+VENDOR = "https://api.openai.com"
 MODEL = "gpt-realtime"
+FAMILIES = ("gpt-realtime", "gpt-audio", "gpt-4o-realtime-preview", "gpt-4o-mini-realtime-preview")
+VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar")
 TRANSCRIPTION = "gpt-4o-mini-transcribe"
 
 
@@ -116,6 +121,8 @@ def make(settings: OpenAISettings, endpoints: dict[str, Endpoint], gateway: Gate
     for name, endpoint in endpoints.items():
         at = f"endpoints.{name}.session"
         check_session(at, endpoint.session)
+        if settings.base_url.rstrip("/") == VENDOR:  # other services have names of their own
+            check_names(name, endpoint, VOICES)
         if endpoint.session.temperature is not None:
             raise ConfigError(f'{at}.temperature: GA has none; it is for provider = "openai-beta"')
         if endpoint.openai.transport == "webrtc" and gateway is None:
@@ -123,3 +130,14 @@ def make(settings: OpenAISettings, endpoints: dict[str, Endpoint], gateway: Gate
                 f'endpoints.{name}.openai: WebRTC needs the gateway: pip install "pressel[webrtc]"'
             )
     return OpenAI(settings, gateway)
+
+
+def check_names(name: str, endpoint: Endpoint, voices: Sequence[str]) -> None:
+    """Raise ConfigError for a model or a voice that OpenAI does not have."""
+    model, voice = endpoint.model, endpoint.session.voice_name
+    if model and not model.startswith(FAMILIES):
+        at = f'endpoints.{name}.model = "{model}"'
+        raise ConfigError(f"{at}: OpenAI's realtime models begin with {', '.join(FAMILIES)}")
+    if voice and voice not in voices:
+        at = f'endpoints.{name}.session.voice = "{voice}"'
+        raise ConfigError(f"{at}: OpenAI has {', '.join(voices)}")

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from companion.providers.openai import ExpiresAfter
+from companion.providers.openai import VENDOR, ExpiresAfter, check_names
 from companion.realtime_beta import beta_session, check_beta
 from companion.realtime_ga import audio_format, check_session, minted
 from companion.upstream import Upstream, read_key, socket_url
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MODEL = "gpt-4o-realtime-preview"
 TRANSCRIPTION = "whisper-1"
+VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse")
 MARK = {"OpenAI-Beta": "realtime=v1"}
 
 
@@ -96,4 +97,6 @@ def make(settings: OpenAIBetaSettings, endpoints: dict[str, Endpoint]) -> OpenAI
         at = f"endpoints.{name}.session"
         check_session(at, endpoint.session)
         check_beta(at, endpoint.session)
+        if settings.base_url.rstrip("/") == VENDOR:
+            check_names(name, endpoint, VOICES)
     return OpenAIBeta(settings)

@@ -61,6 +61,15 @@ class LateTranscripts:
             self._held = []
 
 
+def transcription_fails(event: Json) -> Iterable[Frame]:
+    """Nobody could write down what the user said."""
+    if event["type"].endswith("input_audio_transcription.completed"):
+        at = {name: event[name] for name in ("event_id", "item_id", "content_index")}
+        error = {"type": "transcription_error", "code": "audio_unintelligible", "message": "?", "param": None}
+        event = {**at, "type": event["type"].replace("completed", "failed"), "error": error}
+    yield event
+
+
 class WordsLast:
     """The words of a reply come after its sound."""
 
@@ -184,6 +193,7 @@ class NoRoom:
 MISTAKES: dict[str, Callable[[], Mistake]] = {
     "late-transcripts": LateTranscripts,
     "words-last": WordsLast,
+    "transcription-fails": lambda: transcription_fails,
     "unknown-events": lambda: unknown_events,
     "odd-audio": lambda: odd_audio,
     "late-audio": LateAudio,

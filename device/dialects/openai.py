@@ -94,7 +94,7 @@ class OpenAIDialect(PlainDialect):
         names = list(self._items)
         first = names.index(item_id) if item_id in self._items else 0
         for name in names[first:]:
-            received_ms = int(self._items[name] / self._grant.output.bytes_per_ms)
+            received_ms = int(self._items[name] / (self._grant.output.bytes_per_ms or 1))
             end_ms = max(0, min(heard_ms, received_ms)) if name == item_id else 0
             frames.append(
                 send("conversation.item.truncate", item_id=name, content_index=0, audio_end_ms=end_ms)

@@ -60,6 +60,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         (f"{LOCAL}[endpoints.default.session]\nvad_silence_ms = -1", "it takes 0 to 10000"),
         (f'{LOCAL}[endpoints.default.session]\ntools = [{{name = "a b"}}]', "session.tools[0].name"),
         (f"{LOCAL}[endpoints.default.session]\nvoice = {{idd = 1}}", 'Did you mean "id"?'),
+        (f'{LOCAL}[endpoints.default.session]\nlanguage = "English"', "endpoints.default.session.language"),
         (f"{LOCAL}[providers.openai]\nsecret_seconds = 9", "it takes 10 to 7200"),
         ("[endpoints]", "no endpoint"),
         ("endpoints = 1", '"endpoints": Expected `object`'),
@@ -108,6 +109,21 @@ def test_addresses() -> None:
         (
             f'[endpoints.a]\nprovider = "openai"\nsession.temperature = 0.8\n{OPENAI_KEY}',
             "endpoints.a.session.temperature: GA has none",
+        ),
+        (
+            f'[endpoints.a]\nprovider = "openai"\nmodel = "gpt-5"\n{OPENAI_KEY}',
+            'endpoints.a.model = "gpt-5": OpenAI\'s realtime models begin with gpt-realtime,',
+        ),
+        (
+            f'[endpoints.a]\nprovider = "openai"\nsession.voice = "bob"\n{OPENAI_KEY}',
+            'endpoints.a.session.voice = "bob": OpenAI has alloy, ash,',
+        ),
+        (
+            (
+                '[endpoints.a]\nprovider = "openai-beta"\nsession.voice = "marin"\n'
+                '[providers.openai-beta]\nkey_env = "NO_KEY"'
+            ),
+            'endpoints.a.session.voice = "marin": OpenAI has alloy, ash,',
         ),
         (
             f'[endpoints.a]\nprovider = "openai"\nsession.tool_choice = {{name = "x"}}\n{OPENAI_KEY}',

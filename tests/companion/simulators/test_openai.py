@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.companion.talk import Client
 
 SESSION: Json = {"type": "realtime", "model": "gpt-realtime", "audio": {"input": {"turn_detection": None}}}
+WRITTEN = {**SESSION, "audio": {"input": {"turn_detection": None, "transcription": {"model": "x"}}}}
 
 
 @pytest.fixture(scope="module")
@@ -219,15 +220,19 @@ def told(url: str, mistake: str) -> list[str]:
 
 
 def test_late_transcripts(url: str) -> None:
-    kinds = told(url, "late-transcripts")
-    completed = [at for at, kind in enumerate(kinds) if kind.endswith("transcription.completed")]
-    assert not completed  # the session has no transcription: nothing is to be late
-    session = {**SESSION, "audio": {"input": {"turn_detection": None, "transcription": {"model": "x"}}}}
-    with client(f"{url}/late-transcripts", secret(f"{url}/late-transcripts", session)) as one:
+    with client(f"{url}/late-transcripts", secret(f"{url}/late-transcripts", WRITTEN)) as one:
         opened(one)
         say_nothing(one)
         one.until("conversation.item.input_audio_transcription.completed")
         assert "response.done" in one.kinds()
+
+
+def test_transcription_fails(url: str) -> None:
+    with client(f"{url}/transcription-fails", secret(f"{url}/transcription-fails", WRITTEN)) as one:
+        opened(one)
+        say_nothing(one)
+        failed = one.until("conversation.item.input_audio_transcription.failed")
+        assert failed["error"]["code"] == "audio_unintelligible"
 
 
 def test_words_last(url: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from device.core import events as e
-from device.core.grant import Grant
+from device.core.grant import Encoding, Grant
 from device.core.sessions import Turn
 from device.dialects.dialect import Decoded, ReplyAudio, Send
 from device.dialects.openai import OpenAIDialect
@@ -168,6 +168,13 @@ def test_never_more_is_claimed_heard_than_was_received() -> None:
         {"type": "conversation.item.truncate", "item_id": "i1", "content_index": 0, "audio_end_ms": 100}
     ]
     assert d.interrupt(None, 0) == []
+
+
+def test_an_encoding_whose_length_tells_no_time_is_no_fault() -> None:
+    d = dialect(Grant("openai", "ws://x", output=Encoding("ogg_opus", 24_000)))
+    started(d)
+    say(d, delta("r1", "i1", b"\0" * 50))
+    assert sent(d.interrupt("i1", 20))[-1]["audio_end_ms"] == 20
 
 
 def test_sound_of_an_older_reply_is_not_counted_for_the_new_one() -> None:
