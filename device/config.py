@@ -277,25 +277,7 @@ def _explain(error: str, origins: dict[str, str]) -> str:
 
 def _check(config: Config, owner: Path) -> None:
     """Refuse what no single key shows to be wrong."""
-    if not config.backend.url:
-        raise ConfigError(f'{owner}: backend.url is missing, as in url = "https://companion.example"')
-    for key, url, plain in (
-        ("backend.url", config.backend.url, "http"),
-        ("backend.realtime_url", config.backend.realtime_url, "ws"),
-    ):
-        scheme, _, rest = url.partition("://")
-        if scheme not in (plain, f"{plain}s") or not rest:
-            raise ConfigError(f"{owner}: {key} must begin with {plain}s:// and name a host, not {url!r}")
-        if scheme == plain and not config.backend.allow_insecure and not is_loopback(url):
-            raise ConfigError(
-                f"{owner}: {key} {url} is not encrypted; use {plain}s:// or backend.allow_insecure = true"
-            )
-    straight = config.backend.kind == "token" and config.backend.dialect == "outspeed"
-    if straight and config.backend.realtime_url == _OPENAI_URL:
-        raise ConfigError(
-            f"{owner}: backend.realtime_url is missing: Outspeed's public service has no WebSocket for "
-            "sound; name your own server's, or go through a companion"
-        )
+    _check_backend(config.backend, owner)
     for key, device in (("input", config.audio.input.device), ("output", config.audio.output.device)):
         if not device:
             raise ConfigError(f"{owner}: audio.{key}.device is missing; `pressel devices` lists the names")
@@ -304,6 +286,31 @@ def _check(config: Config, owner: Path) -> None:
         raise ConfigError(f"audio.input.channel {pick} is not one of {config.audio.input.channels} channels")
     if config.panel.driver == "gpio" and config.panel.button is None:
         raise ConfigError(f"{owner}: panel.button is missing: name the button's BCM line")
+
+
+def _check_backend(backend: BackendConfig, owner: Path) -> None:
+    if not backend.url:
+        raise ConfigError(f'{owner}: backend.url is missing, as in url = "https://companion.example"')
+    for key, url, plain in (
+        ("backend.url", backend.url, "http"),
+        ("backend.realtime_url", backend.realtime_url, "ws"),
+    ):
+        scheme, _, rest = url.partition("://")
+        if scheme not in (plain, f"{plain}s") or not rest:
+            raise ConfigError(f"{owner}: {key} must begin with {plain}s:// and name a host, not {url!r}")
+        if scheme == plain and not backend.allow_insecure and not is_loopback(url):
+            raise ConfigError(
+                f"{owner}: {key} {url} is not encrypted; use {plain}s:// or backend.allow_insecure = true"
+            )
+    if backend.codec and (backend.kind in ("realtime-session", "unmute") or backend.dialect == "outspeed"):
+        what = backend.dialect if backend.kind == "token" else backend.kind
+        raise ConfigError(f'{owner}: backend.codec cannot be chosen with "{what}"; leave it out')
+    straight = backend.kind == "token" and backend.dialect == "outspeed"
+    if straight and backend.realtime_url == _OPENAI_URL:
+        raise ConfigError(
+            f"{owner}: backend.realtime_url is missing: Outspeed's public service has no WebSocket for "
+            "sound; name your own server's, or go through a companion"
+        )
 
 
 def flatten(config: msgspec.Struct, prefix: str = "") -> dict[str, Any]:

@@ -194,8 +194,14 @@ def _make_backend(config: Config) -> Backend:
         case "token":
             from device.net.token_backend import TokenBackend  # noqa: PLC0415 # see above
 
-            session = session_settings(config)
-            return TokenBackend(backend.url, backend.realtime_url, backend.model, session, backend.dialect)
+            return TokenBackend(
+                backend.url,
+                backend.realtime_url,
+                backend.model,
+                session_settings(config),
+                backend.dialect,
+                backend.codec,
+            )
         case "realtime-session":
             from device.net.realtime_session_backend import (  # noqa: PLC0415 # see above
                 RealtimeSessionBackend,

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 Settings = dict[str, Any]
 
 _VOICE = "marin"  # OpenAI's own choice for GA; the others have their own
-_PCM = {"type": "audio/pcm", "rate": 24000}
+_FORMATS: dict[str, Settings] = {
+    "pcm16": {"type": "audio/pcm", "rate": 24000},
+    "g711_ulaw": {"type": "audio/pcmu"},
+    "g711_alaw": {"type": "audio/pcma"},
+}
 _TRANSCRIPTION = {
     "openai": "gpt-4o-mini-transcribe",
     "openai-beta": "whisper-1",
@@ -32,12 +36,12 @@ def session_settings(config: Config) -> Settings:
 def _nested(config: Config) -> Settings:
     session = config.session
     hear = {
-        "format": _PCM,
+        "format": _FORMATS[_codec(config)],
         "transcription": _transcription(config),
         "noise_reduction": _noise(config),
         "turn_detection": _detection(config),
     }
-    speak = {"format": _PCM, "voice": session.voice or _VOICE, "speed": session.speed}
+    speak = {"format": _FORMATS[_codec(config)], "voice": session.voice or _VOICE, "speed": session.speed}
     return {
         "output_modalities": ["audio"],
         "max_output_tokens": session.max_output_tokens,
@@ -50,8 +54,8 @@ def _flat(config: Config) -> Settings:
     session = config.session
     return {
         "modalities": ["text", "audio"],
-        "input_audio_format": "pcm16",
-        "output_audio_format": "pcm16",
+        "input_audio_format": _codec(config),
+        "output_audio_format": _codec(config),
         "input_audio_transcription": _transcription(config),
         "turn_detection": _detection(config),
         "max_response_output_tokens": session.max_output_tokens,
@@ -71,6 +75,10 @@ def _outspeed(config: Config) -> Settings:
     if flat["turn_detection"]:
         flat["turn_detection"]["send_event_on_vad_state_change"] = True
     return flat
+
+
+def _codec(config: Config) -> str:
+    return config.backend.codec or "pcm16"
 
 
 def _instructions(config: Config) -> Settings:

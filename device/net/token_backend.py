@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlencode
 
-from device.core.grant import Auth, Grant, GrantRequest
+from device.core.grant import Auth, Codec, Encoding, Grant, GrantRequest
 from device.errors import BackendError
 from device.net.backend import error_line, fresh, post
 
@@ -30,12 +30,19 @@ class TokenBackend:
     """
 
     def __init__(
-        self, url: str, realtime_url: str, model: str, session: dict[str, Any], dialect: Dialect = "openai"
+        self,
+        url: str,
+        realtime_url: str,
+        model: str,
+        session: dict[str, Any],
+        dialect: Dialect = "openai",
+        codec: Codec | None = None,
     ) -> None:
         self._url = url.rstrip("/") + "/token"
         self._realtime_url = _with(realtime_url, model=model)
         self._session = session
         self._dialect: Dialect = dialect
+        self._sound = Encoding() if codec in (None, "pcm16") else Encoding(codec, 8000)
         own = {"type": "realtime"} if dialect == "openai" else {"model": model}
         self._asked = {**own, **session}
 
@@ -65,6 +72,8 @@ class TokenBackend:
             session_id=session_id,
             resume=rung,
             expires_at=expires_at,
+            input=self._sound,
+            output=self._sound,
             session=self._session,
             notice=notice,
         )

@@ -66,6 +66,13 @@ def test_the_beta_shape_is_flat(tmp_path: Path) -> None:
     }
 
 
+def test_a_thin_link_is_asked_for_in_each_shape(tmp_path: Path) -> None:
+    audio = settings(tmp_path, 'codec = "g711_ulaw"\n')["audio"]
+    assert audio["input"]["format"] == audio["output"]["format"] == {"type": "audio/pcmu"}
+    flat = settings(tmp_path, 'dialect = "openai-beta"\ncodec = "g711_alaw"\n')
+    assert (flat["input_audio_format"], flat["output_audio_format"]) == ("g711_alaw", "g711_alaw")
+
+
 def test_outspeed_is_asked_for_what_it_has(tmp_path: Path) -> None:
     more = 'dialect = "outspeed"\nrealtime_url = "wss://own.example/v1"\n[talk]\nmode = "open_mic"\n'
     found = settings(tmp_path, more + '[session]\ninstructions = "Be brief."\n')

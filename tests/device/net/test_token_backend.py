@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from device.core.grant import Auth, GrantRequest
+from device.core.grant import Auth, Encoding, GrantRequest
 from device.errors import BackendError
 from device.net.token_backend import TokenBackend
 from tests.device.net.test_backend import NOW, REQUEST, ok
@@ -125,3 +125,10 @@ def test_the_beta_shape_is_asked_for_flat_and_marked() -> None:
     assert json.loads(server.asked[0][2]) == {"model": "gpt-realtime", "voice": "alloy"}
     assert grant.auth == Auth("bearer", "ek_1/2")
     assert grant.headers == {"OpenAI-Beta": "realtime=v1"}
+
+
+def test_a_wish_for_a_codec_is_in_the_grant() -> None:
+    with http_server(ok({"value": "ek_1"})) as server:
+        backend = TokenBackend(server.url, "wss://x/v1/realtime", "m", {}, codec="g711_alaw")
+        grant = backend.mint(REQUEST, NOW)
+    assert grant.input == grant.output == Encoding("g711_alaw", 8000)
