@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 from companion.gateway.legs import LegError, is_final, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from websockets.asyncio.client import ClientConnection
 
@@ -32,6 +32,7 @@ _socket_log.setLevel(logging.WARNING)  # at DEBUG it tells the session's id, whi
 
 _ANSWER_S = 10.0
 _KEEPALIVE_S = 25.0
+_FAREWELL_S = 1.0
 _MOST_BYTES = 256 * 1024
 _SUBPROTOCOL = Subprotocol("janus-protocol")
 _PLUGIN = "janus.plugin.sip"
@@ -127,25 +128,38 @@ class _Call:
         self._asked: dict[str, asyncio.Future[Message]] = {}
         self._told: asyncio.Queue[Message] = asyncio.Queue()
         self._up = False
+        self._answered = False
 
     @contextlib.asynccontextmanager
     async def lasting(self, domain: str, call_id: str) -> AsyncIterator[None]:
         """Set the call up, and take it down at the end."""
-        reader = asyncio.create_task(self._read())
-        keeper = asyncio.create_task(self._keep_alive())
+        watch = asyncio.create_task(self._watched(self._read()))
+        keeper = asyncio.create_task(self._watched(self._keep_alive()))
         setting_up = asyncio.create_task(self._set_up(domain, call_id))
         try:
-            await asyncio.wait({reader, setting_up}, return_when="FIRST_COMPLETED")
-            if not setting_up.done():
-                reader.result()
+            await asyncio.wait({watch, keeper, setting_up}, return_when="FIRST_COMPLETED")
+            for task in (watch, keeper):
+                if task.done():
+                    task.result()
             await setting_up
             self._up = True
             yield
-            await self._take_down()
         finally:
-            for task in (reader, keeper, setting_up):
-                task.cancel()
-            await asyncio.gather(reader, keeper, setting_up, return_exceptions=True)
+            try:
+                await self._take_down()
+            finally:
+                for task in (watch, keeper, setting_up):
+                    task.cancel()
+                await asyncio.gather(watch, keeper, setting_up, return_exceptions=True)
+
+    async def _watched(self, job: Coroutine[Any, Any, None]) -> None:
+        """Do a job of the whole call: its errors are the set-up's while that lasts, then the call's end."""
+        try:
+            await job
+        except (LegError, ConnectionClosed) as error:
+            if not self._up:
+                raise
+            self._peer.hang_up(f"the call is lost: {error}")
 
     async def _set_up(self, domain: str, call_id: str) -> None:
         self._where["session_id"] = _id(await self._ask("create"))
@@ -163,28 +177,32 @@ class _Call:
         await self._peer.connected()
 
     async def _until(self, wanted: str) -> None:
-        """Read the plugin's events; an answer may come with any of them."""
+        """Read the plugin's events; the answer may come with the first of several."""
         while True:
             message = await self._told.get()
-            if message.jsep and message.jsep.type == "answer":
+            if message.jsep and message.jsep.type == "answer" and not self._answered:
+                self._answered = True
                 await self._peer.answer(message.jsep.sdp)
             result = _result(message)
             if result.event == wanted:
                 return
             if result.event in ("hangup", "registration_failed"):
-                raise LegError(
-                    f"the call was refused: {result.code or ''} {one_line(result.reason)}".rstrip()
-                )
+                why = f"{result.code or ''} {one_line(result.reason)}".strip()
+                raise LegError(f"the call was refused: {why or 'no reason given'}")
 
     async def _take_down(self) -> None:
+        if "handle_id" not in self._where:
+            return
         with contextlib.suppress(LegError, ConnectionClosed, TimeoutError):
-            await self._ask("message", body={"request": "hangup"})
-            self._where.pop("handle_id")
-            await self._ask("destroy")
+            async with asyncio.timeout(_FAREWELL_S):
+                await self._ask("message", body={"request": "hangup"})
+                del self._where["handle_id"]
+                await self._ask("destroy")
 
     async def _ask(self, kind: str, **fields: Any) -> Message:
         transaction = secrets.token_hex(8)
-        answer = self._asked[transaction] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._asked[transaction] = answer
         asked = {"janus": kind, "transaction": transaction, **self._where, **fields}
         try:
             await self._socket.send(msgspec.json.encode(asked).decode())
@@ -208,7 +226,7 @@ class _Call:
             except msgspec.DecodeError as error:
                 raise LegError(f"the call's gateway makes no sense: {error}") from None
             self._take(message)
-        self._over("the call's gateway closed its socket")
+        raise LegError("the call's gateway closed its socket")
 
     def _take(self, message: Message) -> None:
         answer = self._asked.get(message.transaction)
@@ -216,21 +234,17 @@ class _Call:
             answer.set_result(message)
         elif message.janus == "error" and answer and not answer.done():
             fault = message.error or _Error()
-            answer.set_exception(
-                LegError(f"the call's gateway reports {fault.code} {one_line(fault.reason)}")
-            )
+            text = f"the call's gateway reports {fault.code} {one_line(fault.reason)}"
+            answer.set_exception(LegError(text))
         elif message.janus == "event" and self._up:
             if _result(message).event == "hangup":
-                self._over("")
+                self._peer.hang_up()
         elif message.janus == "event":
             self._told.put_nowait(message)
         elif message.janus in ("hangup", "detached"):
-            self._over("")
+            self._peer.hang_up()
         elif message.janus == "timeout":
-            self._over("the call's gateway has forgotten the session")
-
-    def _over(self, reason: str) -> None:
-        self._peer.hang_up(reason)
+            raise LegError("the call's gateway has forgotten the session")
 
 
 def _id(message: Message) -> int:
