@@ -200,7 +200,7 @@ def _make_backend(config: Config) -> Backend:
                 backend.model,
                 session_settings(config),
                 backend.dialect,
-                backend.codec,
+                codec=backend.codec,
             )
         case "realtime-session":
             from device.net.realtime_session_backend import (  # noqa: PLC0415 # see above

@@ -36,6 +36,7 @@ class TokenBackend:
         model: str,
         session: dict[str, Any],
         dialect: Dialect = "openai",
+        *,
         codec: Codec | None = None,
     ) -> None:
         self._url = url.rstrip("/") + "/token"

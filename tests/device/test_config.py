@@ -55,7 +55,7 @@ def test_the_owner_wins_over_the_board_and_the_origin_is_known(tmp_path: Path) -
         (OWNER + '[panel]\ndriver = "gpio"\n', "panel.button is missing"),
         (OWNER.replace("simulated", "simulatde"), 'there is no board "simulatde"; did you mean simulated?'),
         (
-            'board = "simulated"\n[backend]\nkind = "unmute"\nurl = "http://127.0.0.1"\ncodec = "g711_ulaw"\n',
+            OWNER.replace("[talk]", 'kind = "unmute"\ncodec = "g711_ulaw"\n[talk]'),
             'backend.codec cannot be chosen with "unmute"; leave it out',
         ),
         ("board = [", "config.toml cannot be read"),
