@@ -74,13 +74,12 @@ class Link:
         """
         last_heard = time.monotonic()
         while True:
+            self._limit_wait(deadline)
             try:
                 opcode, frame = self._socket.recv_data_frame(control_frame=True)
             except websocket.WebSocketTimeoutException:
                 if time.monotonic() - last_heard > 2 * self._ping_s:
                     raise self._gone(f"nothing heard for {2 * self._ping_s:.0f} s") from None
-                if deadline is not None and time.monotonic() > deadline:
-                    raise self._gone("the session was not opened in time") from None
                 continue
             except (websocket.WebSocketException, OSError, ValueError) as error:
                 raise self._gone(printable(str(error)) or type(error).__name__) from None
@@ -97,6 +96,14 @@ class Link:
             self._wake.notify()
         self._sender.join(grace_s)
         self._socket.shutdown()  # type: ignore[no-untyped-call] # the library has no types here
+
+    def _limit_wait(self, deadline: float | None) -> None:
+        """Wait for the next frame no longer than to the deadline: pongs and idle talk do not put it off."""
+        left = self._ping_s if deadline is None else min(self._ping_s, deadline - time.monotonic())
+        if left <= 0:
+            raise self._gone("the session was not opened in time")
+        if left != self._socket.gettimeout():
+            self._socket.settimeout(left)
 
     def _read(self, opcode: int, data: bytes) -> Frame | None:
         if len(data) > self._frame_limit:

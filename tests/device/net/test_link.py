@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import socket
 import threading
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from device.core.grant import Auth, Grant
@@ -203,6 +205,26 @@ def test_a_session_that_is_not_opened_in_time_is_given_up() -> None:
         link = Link(Grant("openai", url), ping_s=0.05)
         with pytest.raises(LinkError, match="not opened in time"):
             link.receive(time.monotonic() + 0.2)
+        link.close()
+
+
+@pytest.mark.parametrize("talks", [True, False])
+def test_neither_talk_nor_pongs_put_the_deadline_off(talks: bool) -> None:
+    stop = threading.Event()
+
+    def server(peer: ServerConnection) -> None:  # its library answers the pings
+        with contextlib.suppress(ConnectionClosed):
+            while not stop.wait(0.01):
+                if talks:
+                    peer.send("not yet")
+
+    with ws_server(server) as url:
+        link = Link(Grant("openai", url), ping_s=0.15)
+        deadline = time.monotonic() + 0.4
+        with pytest.raises(LinkError, match="not opened in time"):
+            [link.receive(deadline) for _ in range(200)]
+        assert time.monotonic() - deadline < 0.14
+        stop.set()
         link.close()
 
 
