@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from companion.errors import ConfigError
 from companion.realtime import Function, MaxTokens, NoiseReduction, SemanticVad, Transcription, Wire
-from companion.realtime_ga import functions, noise_reduction, scribe, turn_detection
+from companion.realtime_ga import changed, functions, noise_reduction, scribe, turn_detection
 from companion.settings import Codec  # noqa: TC001 - msgspec reads the annotation
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ def beta_session(
         input_audio_noise_reduction=noise_reduction(settings),
         turn_detection=_detection(settings) if server_turns else None,
         tools=functions(settings),
-        tool_choice=settings.tool_choice if isinstance(settings.tool_choice, str) else UNSET,
+        tool_choice=changed(settings.tool_choice, "auto") if isinstance(settings.tool_choice, str) else UNSET,
         temperature=UNSET if settings.temperature is None else settings.temperature,
-        speed=settings.speed,
-        max_response_output_tokens=settings.max_output_tokens,
+        speed=changed(settings.speed, 1.0),
+        max_response_output_tokens=changed(settings.max_output_tokens, "inf"),
     )
     built: dict[str, Any] = msgspec.to_builtins(session)
     return built

@@ -5,7 +5,7 @@ Source: OpenAI API reference, "Realtime" (session.update, client_secrets), GA sh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -38,13 +38,14 @@ from companion.wire import AudioFormat
 if TYPE_CHECKING:
     from companion.settings import Codec, SessionSettings
 
+T = TypeVar("T")
 FORMATS: dict[Codec, Format] = {"pcm16": Pcm16(), "g711_ulaw": MuLaw(), "g711_alaw": ALaw()}
 
 
 def ga_session(
     settings: SessionSettings, *, server_turns: bool, transcription: str, codec: Codec | None = None
 ) -> dict[str, Any]:
-    """Return the session object for one grant, without the model.
+    """Return the session object for one grant, without the model; what is the provider's default is left out.
 
     `server_turns`: the server finds where a turn ends. `transcription`: the model when the owner names none.
     `codec`: the device's wish, for both ways. Raises RequestError when nobody would find the ends of turns.
@@ -57,14 +58,16 @@ def ga_session(
     )
     voice = settings.voice if isinstance(settings.voice, str) else OwnVoice(settings.voice.id)
     speak = AudioOutput(
-        format=FORMATS[codec or settings.output_codec], voice=voice or UNSET, speed=settings.speed
+        format=FORMATS[codec or settings.output_codec],
+        voice=voice or UNSET,
+        speed=changed(settings.speed, 1.0),
     )
     session = GaSession(
         type="realtime",
         output_modalities=[settings.output_modality],
         instructions=settings.instructions or UNSET,
         prompt=_prompt(settings),
-        max_output_tokens=settings.max_output_tokens,
+        max_output_tokens=changed(settings.max_output_tokens, "inf"),
         truncation=_truncation(settings),
         audio=Audio(input=hear, output=speak),
         tools=functions(settings),
@@ -119,6 +122,11 @@ def functions(settings: SessionSettings) -> list[Function] | UnsetType:
     ] or UNSET
 
 
+def changed(value: T, default: T) -> T | UnsetType:
+    """Return a value that is not the provider's own default: many services know only the older fields."""
+    return UNSET if value == default else value
+
+
 def noise_reduction(settings: SessionSettings) -> NoiseReduction | UnsetType:
     """Return how noise is reduced, as both shapes spell it."""
     return NoiseReduction(settings.noise_reduction) if settings.noise_reduction != "off" else UNSET
@@ -146,14 +154,16 @@ def _prompt(settings: SessionSettings) -> PromptRef | UnsetType:
     return PromptRef(own.id, own.version or UNSET, own.variables or UNSET) if own else UNSET
 
 
-def _truncation(settings: SessionSettings) -> Literal["auto", "disabled"] | RetentionRatio:
+def _truncation(settings: SessionSettings) -> Literal["auto", "disabled"] | RetentionRatio | UnsetType:
     own = settings.truncation
     if isinstance(own, str):
-        return own
+        return changed(own, "auto")
     limits = TokenLimits(own.post_instructions) if own.post_instructions else UNSET
     return RetentionRatio(own.retention_ratio, limits)
 
 
-def _choice(settings: SessionSettings) -> Literal["auto", "none", "required"] | FunctionChoice:
+def _choice(
+    settings: SessionSettings,
+) -> Literal["auto", "none", "required"] | FunctionChoice | UnsetType:
     own = settings.tool_choice
-    return own if isinstance(own, str) else FunctionChoice(own.name)
+    return changed(own, "auto") if isinstance(own, str) else FunctionChoice(own.name)

@@ -31,9 +31,6 @@ def test_what_is_not_set_is_the_provider_s_own() -> None:
         "output_audio_format": "pcm16",
         "input_audio_transcription": {"model": "own"},
         "turn_detection": None,
-        "tool_choice": "auto",
-        "speed": 1.0,
-        "max_response_output_tokens": "inf",
     }
 
 
@@ -48,6 +45,8 @@ def test_what_is_not_set_is_the_provider_s_own() -> None:
         ({"output_codec": "g711_alaw"}, "output_audio_format", "g711_alaw"),
         ({"noise_reduction": "far_field"}, "input_audio_noise_reduction", {"type": "far_field"}),
         ({"tools": [{"name": "t"}]}, "tools", [{"type": "function", "name": "t"}]),
+        ({"speed": 1.5}, "speed", 1.5),
+        ({"tool_choice": "required"}, "tool_choice", "required"),
         ({"max_output_tokens": 7}, "max_response_output_tokens", 7),
     ],
 )

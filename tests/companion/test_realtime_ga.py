@@ -30,16 +30,13 @@ def test_what_is_not_set_is_the_provider_s_own() -> None:
     assert session() == {
         "type": "realtime",
         "output_modalities": ["audio"],
-        "max_output_tokens": "inf",
-        "truncation": "auto",
-        "tool_choice": "auto",
         "audio": {
             "input": {
                 "format": {"type": "audio/pcm", "rate": 24_000},
                 "transcription": {"model": "own"},
                 "turn_detection": None,
             },
-            "output": {"format": {"type": "audio/pcm", "rate": 24_000}, "speed": 1.0},
+            "output": {"format": {"type": "audio/pcm", "rate": 24_000}},
         },
     }
 
