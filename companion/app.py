@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 16_384
-_ON_WEBRTC: frozenset[ProviderName] = frozenset({"openai", "outspeed", "speko"})
+_ON_WEBRTC: frozenset[ProviderName] = frozenset({"delphi", "openai", "outspeed", "speko"})
 
 
 class Desk:

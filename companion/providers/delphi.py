@@ -19,6 +19,7 @@ from companion.upstream import Upstream, read_key, socket_url
 from companion.wire import AudioFormat, Auth, Grant
 
 if TYPE_CHECKING:
+    from companion.gateway.gateway import Gateway
     from companion.providers import MintRequest
     from companion.settings import DelphiOptions, DelphiSettings, Endpoint
 
@@ -84,7 +85,8 @@ class Held(msgspec.Struct, frozen=True):
 class Delphi:
     """A Provider over HTTPS. The key goes into one header and nowhere else."""
 
-    def __init__(self, settings: DelphiSettings) -> None:
+    def __init__(self, settings: DelphiSettings, gateway: Gateway | None = None) -> None:
+        self._gateway = gateway
         self._socket = socket_url(settings.base_url, "/ws/session")
         headers = {"X-API-Key": read_key("delphi", settings)}
         self._upstream = Upstream(settings.base_url, settings.timeout_s, headers)
@@ -96,6 +98,8 @@ class Delphi:
         options, now = request.endpoint.delphi, time.time()
         offers = await self._capabilities(options.endpoint_id, now)
         _check_mode(options, offers)
+        if options.mode == "voice_conversation":
+            return self._call(request, await self._ask(options))
         key = (request.device, options.endpoint_id, options.mode)
         held = self._held.get(key)
         live = held is not None and _lives(held, request.wish.resume_session, now)
@@ -112,6 +116,29 @@ class Delphi:
             session_ends_at=int(held.session_ends_at),
             input=AudioFormat("none"),
             session=_session(options, offers),
+        )
+
+    def _call(self, request: MintRequest, held: Held) -> Grant:
+        """Grant a telephone call through the gateway, made when the device connects and never resumed.
+
+        Towards the device it has the frames of Speko's proxy: PCM16 both ways and nothing else.
+        """
+        from companion.gateway.janus import JanusLeg  # noqa: PLC0415 - only WebRTC has it
+
+        assert self._gateway  # noqa: S101 - `make` has looked
+        minted = held.minted
+        leg = JanusLeg(minted.webrtc_gateway_url, minted.telpro_domain, minted.session_id)
+        path, secret = self._gateway.add(leg, request.device, held.token_ends_at)
+        return Grant(
+            provider="delphi",
+            dialect="speko",
+            session_id=minted.session_id,
+            resume="fresh",
+            url=socket_url(request.base_url, path),
+            auth=Auth("bearer", secret),
+            expires_at=int(held.token_ends_at),
+            session_ends_at=int(held.session_ends_at),
+            session={},
         )
 
     async def close(self) -> None:
@@ -142,7 +169,7 @@ class Delphi:
         return known
 
 
-def make(settings: DelphiSettings, endpoints: dict[str, Endpoint]) -> Delphi:
+def make(settings: DelphiSettings, endpoints: dict[str, Endpoint], gateway: Gateway | None = None) -> Delphi:
     """Return the provider; ConfigError when its key or an endpoint's settings cannot be used."""
     plain = SessionSettings()
     for name, endpoint in endpoints.items():
@@ -150,16 +177,20 @@ def make(settings: DelphiSettings, endpoints: dict[str, Endpoint]) -> Delphi:
             raise ConfigError(
                 f"endpoints.{name}.delphi.endpoint_id is missing: Delphi's name for the endpoint"
             )
+        if endpoint.delphi.mode == "voice_conversation" and gateway is None:
+            raise ConfigError(
+                f'endpoints.{name}.delphi: a call needs the gateway: pip install "pressel[webrtc]"'
+            )
         if endpoint.model:
             raise ConfigError(f"endpoints.{name}.model: Delphi's flow chooses the model; leave it out")
         for key in SessionSettings.__struct_fields__:
             if getattr(endpoint.session, key) != getattr(plain, key):
                 raise ConfigError(f"endpoints.{name}.session.{key}: Delphi's flow decides that; leave it out")
-    return Delphi(settings)
+    return Delphi(settings, gateway)
 
 
 def _check_mode(options: DelphiOptions, offers: Capabilities) -> None:
-    """Refuse a mode that the endpoint does not have, and the one that has no way through here."""
+    """Refuse a mode that the endpoint does not have."""
     if not offers.interaction_modes.get(options.mode, True):
         modes = sorted(mode for mode, offered in offers.interaction_modes.items() if offered)
         text = f'Delphi\'s endpoint does not offer "{options.mode}"; it has: {", ".join(modes) or "nothing"}'
@@ -167,15 +198,10 @@ def _check_mode(options: DelphiOptions, offers: Capabilities) -> None:
 
 
 def _check_voice(minted: Minted) -> None:
-    """Look at what a call needs before anything is kept; then say that no call can be made from here."""
+    """Look at what a call needs before anything is kept."""
     if not minted.telpro_domain or not minted.webrtc_gateway_url.startswith(("wss://", "ws://")):
         text = "Delphi's answer has no telproDomain or no webrtcGatewayUrl, which a voice session needs"
         raise RequestError(502, "provider_answer", text)
-    text = (
-        "this companion cannot make Delphi's voice calls (WebRTC to a SIP gateway); "
-        'set mode = "audio_playback", "text" or "listen"'
-    )
-    raise RequestError(501, "mode_not_supported", text)
 
 
 def _lives(held: Held, wanted: str | None, now: float) -> bool:

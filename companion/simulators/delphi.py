@@ -21,9 +21,11 @@ from starlette.websockets import WebSocketDisconnect
 
 from companion.local.engine import Engine
 from companion.settings import LocalSettings
+from companion.simulators import janus
 from companion.simulators.delphi_stream import Stream
 from companion.simulators.delphi_talk import CAPABILITIES, Talk
 from companion.simulators.delphi_wire import Mode, Strict, read
+from companion.simulators.janus import Janus
 from companion.simulators.mind import Mind
 
 if TYPE_CHECKING:
@@ -37,32 +39,35 @@ if TYPE_CHECKING:
     from companion.simulators.delphi_wire import Envelope
 
 ENDPOINT = "24599c70-1e79-4e52-9819-e2d97acf45a5"
-MISTAKES = frozenset(
-    {
-        "mint-429",  # the first mint; with Retry-After
-        "mint-500",
-        "no-gateway",  # a voice session without webrtcGatewayUrl
-        "no-listen",  # no mistake: the endpoint does not offer the mode
-        "short-token",  # wsTokenExpiresIn is 1
-        "close-4001",  # the first token is refused
-        "close-4001-always",
-        "late-status",
-        "never-ready",
-        "close-1012-mid-reply",  # once in a session, as is the next
-        "close-4000",
-        "mp3",  # no mistake: audio/mpeg
-        "no-mime",  # the same without its name
-        "unaligned-base64",
-        "segments",  # no mistake: one response a sentence, joined by requestId
-        "out-of-order",
-        "duplicate-messages",
-        "late-words",
-        "no-voice",
-        "unknown-types",
-        "not-json",
-        "action",  # no mistake: the runtime wants something of the browser first
-        "error-reply",  # once in a session
-    }
+MISTAKES = (
+    frozenset(
+        {
+            "mint-429",  # the first mint; with Retry-After
+            "mint-500",
+            "no-gateway",  # a voice session without webrtcGatewayUrl
+            "no-listen",  # no mistake: the endpoint does not offer the mode
+            "short-token",  # wsTokenExpiresIn is 1
+            "close-4001",  # the first token is refused
+            "close-4001-always",
+            "late-status",
+            "never-ready",
+            "close-1012-mid-reply",  # once in a session, as is the next
+            "close-4000",
+            "mp3",  # no mistake: audio/mpeg
+            "no-mime",  # the same without its name
+            "unaligned-base64",
+            "segments",  # no mistake: one response a sentence, joined by requestId
+            "out-of-order",
+            "duplicate-messages",
+            "late-words",
+            "no-voice",
+            "unknown-types",
+            "not-json",
+            "action",  # no mistake: the runtime wants something of the browser first
+            "error-reply",  # once in a session
+        }
+    )
+    | janus.MISTAKES
 )
 _SESSION_S = 3600
 _TOKEN_S = 300
@@ -86,6 +91,7 @@ class Delphi:
         self._tokens: dict[str, tuple[str, float]] = {}
         self._minted = 0
         self._refused: set[str] = set()
+        self.janus = Janus(engine, options.mistakes, self._talks.__contains__)
 
     # --- HTTP
 
@@ -250,4 +256,5 @@ def routes(delphi: Delphi) -> list[BaseRoute]:
         Route("/api/v1/sessions/token", delphi.token, methods=["POST"]),
         Route("/api/v1/runtime/capabilities", delphi.capabilities, methods=["GET"]),
         WebSocketRoute("/ws/session", delphi.channel),
+        delphi.janus.route,
     ]

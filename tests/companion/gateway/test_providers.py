@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from companion.simulators import KEY, Options, openai_rtc, outspeed_rtc, speko
-from tests.companion.gateway.parties import opened, serving
+from companion.simulators import KEY, Options, delphi, openai_rtc, outspeed_rtc, speko
+from tests.companion.gateway.parties import WAIT_S, opened, serving
+from tests.companion.gateway.test_call import heard, narrow, say
 from tests.companion.talk import recognised, running
 from tests.servers import until
 
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
 _OPENAI = 'provider = "openai"\n[endpoints.default.openai]\ntransport = "webrtc"\n'
 _OUTSPEED = 'provider = "outspeed"\n'
+_DELPHI = (
+    f'provider = "delphi"\n[endpoints.default.delphi]\nendpoint_id = "{delphi.ENDPOINT}"\n'
+    'mode = "voice_conversation"\n'
+)
 _SPEKO = 'provider = "speko"\n'
 
 
@@ -52,6 +58,18 @@ def test_a_turn_through_the_companion(
     monkeypatch.setenv("PRESSEL_TEST_KEY", KEY)
     with serving(build(Options(tmp_path))) as url, running(tmp_path, config(endpoint, url)) as companion:
         assert "peter" in ask(companion, "my name is peter")
+
+
+def test_a_call_of_delphis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESSEL_TEST_KEY", KEY)
+    with (
+        serving(delphi.build(Options(tmp_path))) as url,
+        running(tmp_path, config(_DELPHI, url)) as companion,
+        opened(companion.grant()) as client,
+    ):
+        assert json.loads(client.socket.recv(timeout=WAIT_S))["t"] == "ready"
+        say(client, "my name is peter")
+        assert "peter" in narrow(heard(client))
 
 
 def test_spekos_session_at_openai_is_bound_to_its_call(

@@ -152,15 +152,27 @@ def test_a_mode_that_the_endpoint_does_not_have_is_one_line(tmp_path: Path) -> N
     )
 
 
-def test_a_voice_call_is_refused_by_name_after_its_answer_was_looked_at(tmp_path: Path) -> None:
+def test_a_voice_call_goes_through_the_gateway_and_is_new_each_time(tmp_path: Path) -> None:
     with standing(tmp_path, options='mode = "voice_conversation"') as one:
-        refusal = one.post()
-        assert refusal.status_code == 501
-        assert 'mode = "audio_playback"' in refusal.json()["error"]["message"]
+        grant = one.grant()
+        assert grant["url"].startswith(f"{one.url.replace('http', 'ws', 1)}/v1/gateway/")
+        assert (grant["dialect"], grant["auth"]["kind"]) == ("speko", "bearer")
+        assert grant["input"] == grant["output"] == {"encoding": "pcm16", "rate": 24000}
+        again = one.grant(resume_session=grant["session_id"])
+        assert again["session_id"] != grant["session_id"]
+        assert again["resume"] == "fresh"
     with standing(tmp_path, "no-gateway", options='mode = "voice_conversation"') as one:
         refusal = one.post()
         assert refusal.status_code == 502
         assert "webrtcGatewayUrl" in refusal.json()["error"]["message"]
+
+
+def test_a_voice_call_without_the_gateway_names_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    options = DelphiOptions(endpoint_id=ENDPOINT, mode="voice_conversation")
+    settings = DelphiSettings(base_url="https://api.example", key_file=str(tmp_path / "key"))
+    with pytest.raises(ConfigError, match=r"pressel\[webrtc\]"):
+        make(settings, {"hall": Endpoint(provider="delphi", delphi=options)})
 
 
 def test_a_refusal_keeps_its_status_and_its_words(tmp_path: Path) -> None:
