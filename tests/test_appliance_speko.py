@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def served(folder: Path, *mistakes: str, endpoint: str = "") -> Iterator[Stage]:
+def served(folder: Path, *mistakes: str, endpoint: str = "", more: str = "") -> Iterator[Stage]:
     """The service, a companion before it, a device."""
     with Simulator(folder, "speko", *mistakes) as service:
         (folder / "key").write_text("simulated-key")
@@ -26,7 +26,7 @@ def served(folder: Path, *mistakes: str, endpoint: str = "") -> Iterator[Stage]:
         tables = f'[endpoints.default]\nprovider = "speko"\n{endpoint}\n[providers.speko]\n{own}'
         with (
             Companion(folder / "companion", tables=tables) as companion,
-            wav_stage(folder, companion) as stage,
+            wav_stage(folder, companion, more) as stage,
         ):
             yield stage
 
@@ -135,3 +135,17 @@ def test_xai_directly_and_seeded_after_a_kill(tmp_path: Path, greeting: tuple[st
         stage.device.start()
         assert "peter" in stage.ask("what is my name")[1]
         assert stage.rung() == "seeded"
+
+
+@pytest.mark.parametrize(("turn_end", "manner"), [("server", ["server-turns"]), ("client", [])])
+def test_an_open_talk_goes_hands_free_from_turn_to_turn(
+    tmp_path: Path, turn_end: str, manner: list[str]
+) -> None:
+    talk = f'[talk]\nmode = "open_mic"\nturn_end = "{turn_end}"\n'
+    with served(tmp_path, *manner, more=talk) as stage, stage.device.watch(40) as events:
+        stage.device.ask("tap")
+        for text in ("my name is peter", "what is my name"):
+            until(lambda: stage.device.ask("status")["state"] == "listening", 20)
+            stage.speak(say(text))
+            assert "Peter" in events_until_said(events)[-1]["text"]
+        until(lambda: stage.device.ask("status")["state"] == "listening", 20)
