@@ -106,7 +106,7 @@ def shortened(frame: Frame) -> Frame:
         message = json.loads(frame)
     except json.JSONDecodeError:
         return frame
-    kind = message.get("type", "")  # Speko names it "t", and has its sound in binary frames
+    kind = str(message.get("type"))  # Speko names it "t", and has its sound in binary frames
     if "delta" in message.get("audio", ()):  # Delphi's, which may be cut anywhere
         text = message["audio"]["delta"]
         audio = {**message["audio"], "delta": text[: _KEPT_CHARS + len(text) % 4]}
