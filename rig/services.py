@@ -39,7 +39,10 @@ def _keyed(name: str, endpoint: str = "", provider: str = "") -> str:
 _OPENAI_WEBRTC = '[endpoints.default.openai]\ntransport = "webrtc"'
 _OVER_SOCKET = '[endpoints.default.outspeed]\ntransport = "websocket"'
 _OVER_WEBRTC = '[endpoints.default.outspeed]\ntransport = "webrtc"'
-_UNMUTE = '[endpoints.default]\nprovider = "unmute"\n\n[providers.unmute]\nbase_url = "{http}"\n'
+_UNMUTE = (
+    '[endpoints.default]\nprovider = "unmute"\nunmute = { character = "You are a friendly companion." }\n\n'
+    '[providers.unmute]\nbase_url = "{http}"\n'
+)
 _DELPHI = '[endpoints.default.delphi]\nendpoint_id = "24599c70-1e79-4e52-9819-e2d97acf45a5"'
 
 SERVICES: dict[str, Service] = {
@@ -52,7 +55,7 @@ SERVICES: dict[str, Service] = {
     ),
     "outspeed-webrtc": Service("outspeed-rtc", _keyed("outspeed", _OVER_WEBRTC), "live"),
     "speko": Service("speko", _keyed("speko"), "fresh"),
-    "unmute": Service("unmute", _UNMUTE, "fresh"),
+    "unmute": Service("unmute", _UNMUTE),
     "delphi": Service("delphi", _keyed("delphi", _DELPHI), "live", "writes", "tell me a story"),
 }
 

@@ -12,7 +12,7 @@ import msgspec
 
 from companion.errors import ConfigError, RequestError
 from companion.upstream import Upstream, socket_url
-from companion.wire import AudioFormat, Auth, Grant
+from companion.wire import AudioFormat, Auth, Grant, without_live
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,7 @@ class Unmute:
             provider="unmute",
             dialect="unmute",
             session_id=f"unmute_{secrets.token_hex(8)}",
-            resume="fresh",
+            resume=without_live(request.wish.turns),
             url=self._url,
             auth=Auth("none", ""),
             subprotocols=["realtime"],

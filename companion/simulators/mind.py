@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +24,12 @@ class Sentence(NamedTuple):
 
     text: str
     pcm: bytes
+
+
+def retold(instructions: str) -> list[Turn]:
+    """Return the turns that a prompt tells of: a model reads its prompt, the rules of the brain do not."""
+    found = re.findall(r"^(User|You|Assistant): (.+)$", instructions, re.MULTILINE)
+    return [Turn("user" if who == "User" else "assistant", words) for who, words in found]
 
 
 class Mind:

@@ -16,6 +16,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from companion.local.items import Turn
 from companion.simulators import unmute_wire as wire
+from companion.simulators.mind import retold
 from companion.simulators.ogg import FRAME_BYTES, RATE_HZ, OggError, OpusReader, OpusWriter
 from companion.simulators.unmute_reply import Reply, Stalled
 
@@ -85,6 +86,8 @@ class Talk:
             await self._fault("invalid_request_error", "Invalid message", [detail])
             return
         self._session = session
+        if not self._mind.turns:
+            self._mind.turns += retold(str((session["instructions"] or {}).get("text", "")))
         await self._say("session.updated", session=session)
         if "busy" in self._mistakes:
             await self._fatal(_TOO_MANY)

@@ -1,7 +1,8 @@
 """Kyutai Unmute: JSON text frames, Ogg/Opus in base64 both ways; the server alone finds who speaks when.
 
 Source: kyutai-labs/unmute, its event models and unmute_handler. The protocol names neither turns nor replies,
-so they are counted here. There is no commit: silence after the user's words makes the server answer, which it
+so they are counted here, and nothing of an earlier session, so what was said is retold in the instructions of
+the next. There is no commit: silence after the user's words makes the server answer, which it
 may do while the button is still held. Such an answer is kept, and told once the turn has ended.
 """
 
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from device.core.grant import Grant
-    from device.core.sessions import Turn
+    from device.core.sessions import Rung, Turn
 
 _MOST_PIECES = 5000  # of a reply that is kept: about two minutes
+_MOST_RETOLD = 4000  # characters of what was said before
 Piece = e.ReplyText | ReplyAudio | e.ReplyEnded
 
 
@@ -84,7 +86,7 @@ class UnmuteDialect(PlainDialect):
 
     def __init__(self, attempt: int, grant: Grant, turns: Sequence[Turn], clock_offset_s: float) -> None:
         super().__init__(attempt, grant, turns, clock_offset_s)
-        self._session = {"allow_recording": False, **grant.session}
+        self._session, self._rung = _seeded({"allow_recording": False, **grant.session}, grant, self._turns)
         self._fallback = self._session.pop("fallback_instructions", None)
         self._refusal = ""  # of the first instructions
         self._opened = False
@@ -150,7 +152,7 @@ class UnmuteDialect(PlainDialect):
             return []
         self._opened = True
         name = self._grant.provider or "unmute"
-        return [e.Opened(self._attempt, self._grant.session_id or name, name, "fresh")]
+        return [e.Opened(self._attempt, self._grant.session_id or name, name, self._rung)]
 
     def _speech_started(self, _message: Kind) -> list[Decoded]:
         return [e.SpeechStarted("server")]
@@ -217,6 +219,7 @@ class UnmuteDialect(PlainDialect):
         if self._fallback is None:
             return [e.Lost(self._attempt, self._refusal or line, fatal=True)]
         self._session["instructions"], self._fallback = self._fallback, None
+        self._rung = "fresh"  # the other shape has no place for what was said
         self._refusal = line
         return self.opening()
 
@@ -251,6 +254,20 @@ class UnmuteDialect(PlainDialect):
         self._held, self._asked, reply.unheard = None, False, False
         pieces = [replace(piece, reply_id=reply.id) for piece in reply.pieces]
         return [e.ReplyStarted(self._attempt, reply.id), *pieces]
+
+
+def _seeded(session: dict[str, Any], grant: Grant, turns: Sequence[Turn]) -> tuple[dict[str, Any], Rung]:
+    """Retell what was said in the instructions, where they are words, and say which rung that is."""
+    told = session.get("instructions")
+    if grant.resume == "fresh" or not turns or not isinstance(told, dict) or told.get("type") != "constant":
+        return session, "fresh"
+    lines: list[str] = []
+    for turn in reversed(turns):
+        lines.insert(0, f"{'User' if turn.role == 'user' else 'You'}: {turn.text}")
+        if sum(map(len, lines)) > _MOST_RETOLD:
+            break
+    parts = [str(told.get("text", "")), "The conversation so far, which you go on with:", *lines]
+    return {**session, "instructions": {**told, "text": "\n".join(filter(None, parts))}}, "seeded"
 
 
 def _line(fault: Fault) -> str:

@@ -65,8 +65,8 @@ class UnmuteBackend:
         self._voice = voice
         self._session = {**instructions(character, scenario, language), "allow_recording": allow_recording}
 
-    def mint(self, _request: GrantRequest, _now: float) -> Grant:
-        """Look whether the server is well and has the voice. It remembers nothing: every session is fresh."""
+    def mint(self, request: GrantRequest, _now: float) -> Grant:
+        """Look whether the server is well and has the voice; it remembers nothing, so the device retells."""
         self._check_health()
         session: dict[str, Any] = {**self._session, **self._chosen()}
         scheme, _, rest = self._url.partition("://")
@@ -75,6 +75,7 @@ class UnmuteBackend:
             url=f"{'wss' if scheme == 'https' else 'ws'}://{rest}/v1/realtime",
             subprotocols=("realtime",),
             provider="unmute",
+            resume="seeded" if request.turns else "fresh",
             input=_OPUS,
             output=_OPUS,
             session=session,

@@ -17,7 +17,7 @@ from device.errors import ProtocolError
 if TYPE_CHECKING:
     from device.dialects.dialect import Decoded
 
-GRANT = Grant("outspeed-legacy", "ws://x", provider="outspeed", input=Encoding("pcm16", 11500))
+GRANT = Grant("outspeed-legacy", "ws://x", provider="outspeed", input=Encoding("pcm16", 16000))
 END = {"type": "audio_end", "timestamp": 1.5}
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from device.core import events as e
 from device.core.grant import Auth, Encoding, Grant
+from device.core.sessions import Turn
 from device.dialects.dialect import Decoded, ReplyAudio, Send
 from device.dialects.unmute import _MOST_PIECES, UnmuteDialect
 from device.errors import ProtocolError
@@ -321,3 +322,61 @@ def test_what_makes_no_sense_is_one_line(bad: str | bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
         opened().decode(bad)
     assert "\n" not in str(caught.value)
+
+
+SAID = (Turn("user", "my name is peter"), Turn("assistant", "Nice to meet you, Peter."))
+CONSTANT = {"instructions": {"type": "constant", "text": "Be kind.", "language": "en"}}
+
+
+def again(turns: tuple[Turn, ...] = SAID, resume: Any = "seeded", **session: Any) -> UnmuteDialect:
+    grant = Grant("unmute", "ws://x", resume=resume, session=session or CONSTANT)
+    return UnmuteDialect(3, grant, turns, 0.0)
+
+
+def told(dialect: UnmuteDialect) -> Any:
+    [update] = dialect.opening()
+    assert isinstance(update, Send)
+    return json.loads(update.frame)["session"].get("instructions")
+
+
+def test_what_was_said_is_retold_in_the_instructions_of_the_next_session() -> None:
+    dialect = again()
+    assert told(dialect) == {
+        "type": "constant",
+        "language": "en",
+        "text": "Be kind.\nThe conversation so far, which you go on with:\n"
+        "User: my name is peter\nYou: Nice to meet you, Peter.",
+    }
+    [opened] = dialect.decode('{"type":"session.updated"}')
+    assert opened == e.Opened(3, "unmute", "unmute", "seeded")
+
+
+def test_only_the_end_of_a_long_conversation_is_retold() -> None:
+    text = told(again(tuple(Turn("user", f"{n} " + "x" * 999) for n in range(20))))["text"]
+    assert text.count("User: ") == 4
+    assert "User: 19 x" in text
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [
+        again(()),
+        again(resume="fresh"),
+        again(instructions={"type": "smalltalk"}),
+        again(instructions="words"),
+        again(voice="v"),
+    ],
+)
+def test_where_nothing_can_be_retold_the_session_is_fresh(dialect: UnmuteDialect) -> None:
+    assert "peter" not in json.dumps(told(dialect))
+    [opened] = dialect.decode('{"type":"session.updated"}')
+    assert isinstance(opened, e.Opened)
+    assert opened.rung == "fresh"
+
+
+def test_the_other_shape_of_instructions_retells_nothing() -> None:
+    dialect = again(instructions=CONSTANT["instructions"], fallback_instructions={"character": "kind"})
+    dialect.decode('{"type":"error","error":{"type":"invalid_request_error","message":"no"}}')
+    [opened] = dialect.decode('{"type":"session.updated"}')
+    assert isinstance(opened, e.Opened)
+    assert opened.rung == "fresh"

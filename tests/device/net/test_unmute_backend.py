@@ -29,7 +29,7 @@ def test_a_well_server_is_its_own_grant() -> None:
     assert grant.url == f"ws{server.url.removeprefix('http')}/api/v1/realtime"
     assert (grant.dialect, grant.auth, grant.subprotocols) == ("unmute", Auth(), ("realtime",))
     assert grant.input == grant.output == Encoding("ogg_opus", 24000)
-    assert (grant.resume, grant.expires_at) == ("fresh", None)
+    assert (grant.resume, grant.expires_at) == ("seeded", None)
     assert grant.session == {
         "instructions": {"type": "constant", "text": "You are a cook.\n\nIn a kitchen.", "language": None},
         "fallback_instructions": {"character": "You are a cook.", "scenario": "In a kitchen."},
