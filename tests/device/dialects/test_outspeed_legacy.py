@@ -31,7 +31,7 @@ def say(d: OutspeedLegacyDialect, message: dict[str, Any]) -> list[Decoded]:
 
 def sound(pcm: bytes = b"\1\0") -> dict[str, Any]:
     data = base64.b64encode(pcm).decode()
-    return {"type": "audio", "data": data, "timestamp": 1.0, "sample_rate": 11500}
+    return {"type": "audio", "data": data, "timestamp": 1.0, "sample_rate": 48000}
 
 
 def words(text: str) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def words(text: str) -> dict[str, Any]:
 
 def test_the_opening_tells_both_rates_and_is_open_at_once() -> None:
     assert dialect().opening() == [
-        Send('{"type":"audio_metadata","input_sample_rate":11500,"output_sample_rate":24000}'),
+        Send('{"type":"audio_metadata","input_sample_rate":16000,"output_sample_rate":24000}'),
         e.Opened(7, "", "outspeed", "fresh"),
     ]
     assert dialect().continuous
