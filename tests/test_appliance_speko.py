@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from rig.processes import Companion, Simulator
@@ -20,15 +21,21 @@ if TYPE_CHECKING:
 @contextmanager
 def served(folder: Path, *mistakes: str, endpoint: str = "", more: str = "") -> Iterator[Stage]:
     """The service, a companion before it, a device."""
-    with Simulator(folder, "speko", *mistakes) as service:
-        (folder / "key").write_text("simulated-key")
-        own = f'base_url = "{service.url}"\nkey_file = "{folder}/key"\n'
-        tables = f'[endpoints.default]\nprovider = "speko"\n{endpoint}\n[providers.speko]\n{own}'
-        with (
-            Companion(folder / "companion", tables=tables) as companion,
-            wav_stage(folder, companion, more) as stage,
-        ):
-            yield stage
+    with Simulator(folder, "speko", *mistakes) as service, before(folder, service, endpoint, more) as stage:
+        yield stage
+
+
+@contextmanager
+def before(folder: Path, service: Simulator, endpoint: str = "", more: str = "") -> Iterator[Stage]:
+    """A companion before the service, and a device."""
+    (folder / "key").write_text("simulated-key")
+    own = f'base_url = "{service.url}"\nkey_file = "{folder}/key"\n'
+    tables = f'[endpoints.default]\nprovider = "speko"\n{endpoint}\n[providers.speko]\n{own}'
+    with (
+        Companion(folder / "companion", tables=tables) as companion,
+        wav_stage(folder, companion, more) as stage,
+    ):
+        yield stage
 
 
 def press(stage: Stage, text: str) -> None:
@@ -119,10 +126,20 @@ def test_a_socket_that_breaks_in_the_middle_of_a_reply_is_told(tmp_path: Path) -
         assert "1011 Provider connection lost" in notices(events, "lost the session")
 
 
-def test_openai_directly_goes_by_the_gateway(tmp_path: Path) -> None:
-    with served(tmp_path, "provider-direct") as stage:
-        assert "peter" in stage.ask("my name is peter")[1]
-        assert "peter" in stage.ask("what is my name")[1]
+def test_openai_directly_goes_by_the_gateway_and_its_use_is_reported(tmp_path: Path) -> None:
+    with Simulator(tmp_path, "speko", "provider-direct") as service:
+
+        def reported() -> set[str]:
+            bodies = [report["body"] for report in httpx.get(f"{service.url}/reports").json()]
+            return {event["type"] for body in bodies for event in body.get("events", [{"type": "bound"}])}
+
+        with before(tmp_path, service) as stage:
+            assert "peter" in stage.ask("my name is peter")[1]
+            assert "peter" in stage.ask("what is my name")[1]
+            assert "bound" in reported()
+            assert "session.closed" not in reported()
+            stage.device.kill()
+            until(lambda: reported() == {"bound", "usage.reported", "session.closed"}, 15)
 
 
 @pytest.mark.parametrize("greeting", [(), ("older-xai",)])

@@ -10,11 +10,11 @@ import uuid
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import httpx
 import msgspec
 from msgspec import UNSET
 
 from companion.errors import ConfigError, RequestError
+from companion.providers.speko_use import Reporter
 from companion.providers.speko_wire import (
     GOOGLE,
     Credential,
@@ -45,7 +45,7 @@ class Speko:
 
     def __init__(self, settings: SpekoSettings, gateway: Gateway | None = None) -> None:
         self._gateway = gateway
-        self._timeout_s = settings.timeout_s
+        self._reporter = Reporter()
         headers = {"Authorization": f"Bearer {read_key('speko', settings)}"}
         self._upstream = Upstream(settings.base_url, settings.timeout_s, headers)
 
@@ -57,11 +57,12 @@ class Speko:
         if minted.transport == "provider_direct":
             return self._direct(request, minted)
         if minted.transport:
-            raise senseless(f'the transport "{minted.transport}" is not known here')
+            raise senseless(f"the transport {minted.transport!r:.60} is not known here")
         return _proxied(request, body, minted)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, once the last reports are out."""
+        await self._reporter.close()
         await self._upstream.close()
 
     def _direct(self, request: MintRequest, minted: Minted) -> Grant:
@@ -85,7 +86,7 @@ class Speko:
             url=url,
             auth=auth,
             expires_at=expires_at,
-            session_ends_at=_ends_at(request),
+            session_ends_at=_ends_at(request, minted.reservation.authorized_duration_seconds),
             session=session,
         )
 
@@ -104,7 +105,7 @@ class Speko:
                 return url, Auth("subprotocol", f"xai-client-secret.{credential.value}")
             case "openai", "webrtc":
                 return self._call(request, minted, credential, session, expires_at)
-        way = f'"{minted.provider}" by "{minted.provider_transport}" at {minted.endpoint or "no endpoint"}'
+        way = f"{minted.provider!r:.60} by {minted.provider_transport!r:.60} at {minted.endpoint!r:.200}"
         raise senseless(f"there is no way to {way}")
 
     def _call(
@@ -118,32 +119,11 @@ class Speko:
         if self._gateway is None:
             text = 'Speko leads to OpenAI over WebRTC, which needs the gateway: pip install "pressel[webrtc]"'
             raise RequestError(503, "gateway_missing", text)
-        from companion.gateway.openai import OpenAICallLeg  # noqa: PLC0415 - only WebRTC has it
+        from companion.providers.speko_leg import make_leg  # noqa: PLC0415 - only WebRTC has it
 
-        whole = {"type": "realtime", "model": minted.model, **session}
-
-        async def bind(call_id: str) -> None:
-            await self._bind(minted, call_id)
-
-        leg = OpenAICallLeg(minted.endpoint, credential.value, whole, on_call=bind)
+        leg = make_leg(minted, credential.value, session, self._reporter)
         path, secret = self._gateway.add(leg, request.device, expires_at)
         return socket_url(request.base_url, path), Auth("bearer", secret)
-
-    async def _bind(self, minted: Minted, call_id: str) -> None:
-        """Tell Speko which call is this session's: without it the call is not paid for, and ends."""
-        if not (minted.sideband_url and minted.telemetry):
-            raise senseless("there is no sideband for the call")
-        headers = {"Authorization": f"Bearer {minted.telemetry.token}"}
-        body = {"attempt_id": minted.attempt_id, "provider_session_id": call_id}
-        try:
-            async with httpx.AsyncClient(timeout=self._timeout_s) as client:
-                answer = await client.post(minted.sideband_url, json=body, headers=headers)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            text = f"Speko's sideband cannot be reached: {type(error).__name__}"
-            raise RequestError(502, "provider_unreachable", text) from error
-        if not answer.is_success:
-            text = f"Speko's sideband refused the call: HTTP {answer.status_code}"
-            raise RequestError(502, "provider_refused", text)
 
 
 def sessions_body(request: MintRequest) -> SessionsBody:
@@ -204,9 +184,9 @@ def _rate(given: Any, asked: int) -> AudioFormat:
     return AudioFormat(rate=next((rate for rate in _RATES if rate == given), asked))
 
 
-def _ends_at(request: MintRequest) -> int:
+def _ends_at(request: MintRequest, most_s: int = 1800) -> int:
     """The answer does not tell when the session ends; its wished length counts from the mint on."""
-    return int(time.time()) + request.endpoint.speko.session_seconds
+    return int(time.time()) + min(request.endpoint.speko.session_seconds, most_s)
 
 
 def make(settings: SpekoSettings, endpoints: dict[str, Endpoint], gateway: Gateway | None = None) -> Speko:

@@ -6,10 +6,10 @@ Source: docs.speko.dev (api-reference/sessions), spekoai 0.1.3 (proxy) and 0.2.2
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from companion.errors import RequestError
 
@@ -59,9 +59,16 @@ class Telemetry(Wire, frozen=True):
 
     endpoint: str
     token: str
+    flush_interval_ms: Annotated[int, Meta(ge=100)] = 5000
 
     def __repr__(self) -> str:
         return "Telemetry(…)"
+
+
+class Reservation(Wire, frozen=True):
+    """What of it is paid for."""
+
+    authorized_duration_seconds: int = 1800
 
 
 class DirectSession(Wire, frozen=True):
@@ -90,6 +97,7 @@ class Minted(Wire, frozen=True):
     sideband_url: str | None = None
     credential: Credential | None = None
     telemetry: Telemetry | None = None
+    reservation: Reservation = Reservation()
     session: DirectSession | None = None
 
     def __repr__(self) -> str:
