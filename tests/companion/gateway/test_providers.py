@@ -79,7 +79,7 @@ def test_spekos_session_at_openai_is_bound_to_its_call(
     service = speko.build(Options(tmp_path, mistakes=frozenset({"provider-direct"})))
     with serving(service) as url, running(tmp_path, config(_SPEKO, url)) as companion:
         assert "peter" in ask(companion, "my name is peter")
-        [report] = until(lambda: httpx.get(f"{url}/reports").json())
+        report = until(lambda: httpx.get(f"{url}/reports").json())[0]
     assert report["path"].endswith("/sidebands/openai")
     assert report["body"]["attempt_id"].startswith("att_")
     assert report["body"]["provider_session_id"].startswith("rtc_")
