@@ -160,11 +160,10 @@ class Link:
         return self._failure or LinkError(line, fatal=code in _FATAL_CLOSES, code=code)
 
 
-def _open(grant: Grant, timeout_s: float) -> websocket.WebSocket:
+def _address(grant: Grant) -> tuple[str, dict[str, str], list[str]]:
+    """Return the URL, the headers and the subprotocols that show the secret as the grant says."""
     url, auth = grant.url, grant.auth
-    where = urlsplit(url).netloc
-    headers = dict(grant.headers)
-    subprotocols = list(grant.subprotocols)
+    headers, subprotocols = dict(grant.headers), list(grant.subprotocols)
     if auth.kind == "bearer":
         headers["Authorization"] = f"Bearer {auth.value}"
     elif auth.kind == "subprotocol":
@@ -172,12 +171,19 @@ def _open(grant: Grant, timeout_s: float) -> websocket.WebSocket:
     elif auth.kind == "query":
         parts = urlsplit(url)
         url = urlunsplit(parts._replace(query="&".join(filter(None, (parts.query, auth.value)))))
+    if subprotocols:  # not in the library's own way, which demands an echo, and logs what was offered
+        headers["Sec-WebSocket-Protocol"] = ",".join(subprotocols)
+    return url, headers, subprotocols
+
+
+def _open(grant: Grant, timeout_s: float) -> websocket.WebSocket:
+    url, headers, subprotocols = _address(grant)
+    where = urlsplit(url).netloc
     try:
-        return websocket.create_connection(
+        connection = websocket.create_connection(
             url,
             timeout=timeout_s,
             header=headers,
-            subprotocols=subprotocols or None,
             sockopt=_OPTIONS,
             suppress_origin=True,
             enable_multithread=True,
@@ -195,3 +201,8 @@ def _open(grant: Grant, timeout_s: float) -> websocket.WebSocket:
         raise LinkError(line) from None
     except (websocket.WebSocketException, OSError, ValueError) as error:
         raise LinkError(f"no session with {where}: {printable(str(error))}") from None
+    chosen = (connection.getheaders() or {}).get("sec-websocket-protocol", "")
+    if chosen and chosen not in subprotocols:
+        connection.shutdown()  # type: ignore[no-untyped-call] # the library has no types here
+        raise LinkError(f"{where} chose a subprotocol that was not offered")
+    return connection

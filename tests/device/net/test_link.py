@@ -22,6 +22,7 @@ from device.net.link import Link
 from tests.servers import until, ws_server
 
 if TYPE_CHECKING:
+    from websockets.http11 import Request, Response
     from websockets.sync.server import ServerConnection
 
 
@@ -91,6 +92,27 @@ def test_the_secret_travels_as_the_grant_says() -> None:
         (None, [], "/v1?model=m&token=ek"),
         (None, [], "/v1?model=m"),
     ]
+
+
+@pytest.mark.parametrize(("answer", "taken"), [(None, True), ("pressel", True), ("other", False)])
+def test_a_server_need_not_choose_a_subprotocol_but_no_other_one(
+    answer: str | None, taken: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="websocket")
+
+    def choose(_peer: ServerConnection, _request: Request, response: Response) -> None:
+        if answer:
+            response.headers["Sec-WebSocket-Protocol"] = answer
+
+    with ws_server(echo, process_response=choose) as url:
+        grant = Grant("speko", url, Auth("subprotocol", "planted-token"), subprotocols=("pressel",))
+        if taken:
+            Link(grant).close()
+        else:
+            with pytest.raises(LinkError, match="a subprotocol that was not offered"):
+                Link(grant)
+    told = [record.getMessage() for record in caplog.records if record.name == "websocket"]
+    assert not any("planted-token" in line for line in told)
 
 
 def test_public_headers_are_sent() -> None:
