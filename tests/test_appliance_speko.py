@@ -67,7 +67,14 @@ def test_straight_at_a_users_own_backend(tmp_path: Path) -> None:
 
 
 def test_other_rates_torn_samples_unknown_frames_late_and_corrected_words(tmp_path: Path) -> None:
-    odd = ("other-rates", "odd-frames", "unknown-frames", "late-transcripts", "rewritten-transcripts")
+    odd = (
+        "no-echo",
+        "other-rates",
+        "odd-frames",
+        "unknown-frames",
+        "late-transcripts",
+        "rewritten-transcripts",
+    )
     with served(tmp_path, *odd) as stage, stage.device.watch(30) as events:
         assert "peter" in stage.ask("my name is peter")[1]
         said = [event for event in events_until_said(events) if event["role"] == "assistant"]
