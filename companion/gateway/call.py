@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOUD = 500  # of 32767: above the comfort noise of a line
-QUIET_S = 0.8  # after which the other side has ended what it said
+QUIET_S = 1.2  # after which the other side has ended what it said: longer than a pause between sentences
 _HUSH_S = 0.3  # of silence, after which what follows an interruption is something new
 _READY = msgspec.json.encode({"t": "ready", "inputSampleRate": RATE_HZ, "outputSampleRate": RATE_HZ}).decode()
 _SAID = msgspec.json.encode({"t": "transcript", "role": "assistant", "text": "", "final": True}).decode()
