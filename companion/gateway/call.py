@@ -84,7 +84,7 @@ class CallBridge(Bridge):
             return
         try:
             order = msgspec.json.decode(frame, type=_Frame)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             log.warning("%s sent a frame that makes no sense: %s; dropped", self.device, error)
             return
         if order.t == "interrupt":

@@ -50,7 +50,7 @@ class EventBridge(Bridge):
             return
         try:
             order = msgspec.json.decode(frame, type=_Order)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             log.warning("%s sent an event that makes no sense: %s; dropped", self.device, error)
             return
         match order.type:
@@ -88,7 +88,7 @@ class EventBridge(Bridge):
     def on_event(self, text: str) -> None:
         try:
             event = read(text)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             log.warning("the provider sent an event that makes no sense: %s; dropped", error)
             return
         if event.type in ("session.created", "session.updated"):

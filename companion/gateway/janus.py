@@ -223,7 +223,7 @@ class _Call:
         async for text in self._socket:
             try:
                 message = msgspec.json.decode(text, type=Message)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 raise LegError(f"the call's gateway makes no sense: {error}") from None
             self._take(message)
         raise LegError("the call's gateway closed its socket")

@@ -85,6 +85,6 @@ class _Envelope(msgspec.Struct):
 def _message(answer: httpx.Response) -> str:
     try:
         found = msgspec.json.decode(answer.content, type=_Envelope).error
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return answer.text or "no message"
     return (found if isinstance(found, str) else found.message) or "no message"

@@ -127,7 +127,7 @@ class _Signalling:
         async for text in self._socket:
             try:
                 signal = msgspec.json.decode(text, type=Signal)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 raise LegError(f"Outspeed's signalling makes no sense: {error}") from None
             await self._take(signal)
         raise LegError("Outspeed closed the signalling before the peers were connected")

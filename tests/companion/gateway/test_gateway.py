@@ -169,13 +169,14 @@ def test_nonsense_of_the_device_is_dropped_and_the_session_goes_on(
     with openai(tmp_path) as leg, gateway() as door, session(door.grant(leg)) as client:
         client.socket.send("{no json")
         client.socket.send("[]")
+        client.socket.send(f'{{"type": "response.create", "response": {"[" * 50_000}')
         client.socket.send(b"\x00\x01")
         client.send("input_audio_buffer.append", audio="?")
         client.send("no.such.event")
         assert client.error()["code"] == "invalid_value"
         client.ask("what time is it")
         assert client.answer()[0].startswith("It is")
-    assert len([one for one in caplog.records if one.message.startswith("kitchen sent ")]) == 4
+    assert len([one for one in caplog.records if one.message.startswith("kitchen sent ")]) == 5
 
 
 def test_a_turn_that_was_taken_back_is_not_part_of_the_next(tmp_path: Path) -> None:

@@ -61,6 +61,16 @@ def test_a_turn_through_the_companion(
         assert "peter" in ask(companion, "my name is peter")
 
 
+def test_a_device_that_wishes_for_a_thin_link_is_granted_what_the_gateway_carries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRESSEL_TEST_KEY", KEY)
+    with serving(openai_rtc.build(Options(tmp_path))) as url, running(tmp_path, config(_OPENAI, url)) as one:
+        grant = one.grant(codec="g711_ulaw")
+    assert grant["input"] == grant["output"] == {"encoding": "pcm16", "rate": 24000}
+    assert grant["session"]["audio"]["input"]["format"]["type"] == "audio/pcm"
+
+
 def test_a_call_of_delphis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRESSEL_TEST_KEY", KEY)
     with (
