@@ -70,7 +70,7 @@ def test_enrol_serve_and_end_in_time_without_a_secret_in_the_log(tmp_path: Path)
             with pytest.raises(ConnectionClosed):
                 client.socket.recv(timeout=WAIT_S)
             assert one.process.wait(WAIT_S) == 0
-            assert time.monotonic() - asked < 2
+            assert time.monotonic() - asked < 5
         log = one.log.read_text()
     assert "hall: fresh session" in log
     for secret in (token, granted["auth"]["value"]):
