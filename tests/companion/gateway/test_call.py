@@ -89,6 +89,16 @@ def test_a_turn_over_the_telephone(tmp_path: Path, mistake: str) -> None:
         assert likeness(heard(client)) > 0.9
 
 
+def test_a_call_is_kept_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("companion.gateway.janus._KEEPALIVE_S", 0.05)
+    with janus(tmp_path) as leg, gateway() as door, opened(door.grant(leg)) as client:
+        assert json.loads(client.socket.recv(timeout=WAIT_S)) == READY
+        client.socket.send("{no json")
+        client.socket.send(json.dumps({"t": "control", "action": "clear"}))
+        say(client, "my name is peter")
+        assert likeness(heard(client)) > 0.9
+
+
 def test_an_interrupted_story_is_not_heard_on(tmp_path: Path) -> None:
     with janus(tmp_path) as leg, gateway() as door, opened(door.grant(leg)) as client:
         assert json.loads(client.socket.recv(timeout=WAIT_S)) == READY

@@ -224,6 +224,13 @@ def test_a_minted_secret_opens_the_call_without_a_session(tmp_path: Path) -> Non
             assert client.answer()[0].startswith("It is")
 
 
+def test_a_device_that_sends_more_than_a_minute_ahead_is_told(tmp_path: Path) -> None:
+    with openai(tmp_path) as leg, gateway() as door, session(door.grant(leg)) as client:
+        client.append(b"\x00\x20" * (62 * 24_000), block_ms=1000)
+        code, reason = closing(client)
+        assert (code, reason) == (1011, "more than a minute of sound waits to be sent in real time")
+
+
 def test_the_companion_stops(tmp_path: Path) -> None:
     with openai(tmp_path) as leg, gateway() as door, opened(door.grant(leg)) as client:
         client.until("session.created")
