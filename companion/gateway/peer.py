@@ -18,7 +18,7 @@ from aiortc import (
     RTCRtpSender,
     RTCSessionDescription,
 )
-from aiortc.exceptions import InvalidAccessError, InvalidStateError
+from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
 from aiortc.mediastreams import MediaStreamError
 from aiortc.sdp import candidate_from_sdp
 
@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MOST_LOST = 5  # frames: a longer gap in the RTP clock is a pause, not a loss
+# What aiortc's reading of SDP ends with when lines are missing or damaged.
+_SENSELESS = (
+    *(ValueError, AssertionError, LookupError, AttributeError, TypeError),
+    *(InvalidAccessError, InvalidStateError, OperationError),
+)
 _CLOSE_S = 3.0
 _LAST_CHECK_S = 0.1
 _SAY_S = 0.05
@@ -94,17 +99,9 @@ class Peer:
         """Take the other side's answer. Raises LegError."""
         try:
             await self._pc.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
-        except (
-            ValueError,
-            InvalidAccessError,
-            InvalidStateError,
-            AssertionError,
-            IndexError,
-            KeyError,
-        ) as error:
-            raise LegError(
-                f"the provider's SDP answer makes no sense: {str(error) or type(error).__name__}"
-            ) from None
+        except _SENSELESS as error:
+            why = str(error) or type(error).__name__
+            raise LegError(f"the provider's SDP answer makes no sense: {why}") from None
 
     async def candidate(self, line: str, mid: str | None, index: int | None) -> None:
         """Take one of the other side's candidates; one that makes no sense is left out with a line."""

@@ -68,7 +68,9 @@ class Two:
     async def close(self) -> None:
         await self.peer.close()
         await self.other.close()
-        await asyncio.gather(*self._tasks)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _next_frame(self) -> bytes:
         await asyncio.sleep(0.02)
@@ -162,6 +164,21 @@ def test_an_answer_that_makes_no_sense_is_one_error(sdp: str) -> None:
         await two.peer.candidate("candidate:what", "0", 0)
         await two.peer.candidate("candidate:1 1 udp x 127.0.0.1 y typ host", None, None)
         await two.peer.candidate("", None, None)
+        await two.close()
+
+    asyncio.run(answer())
+
+
+@pytest.mark.parametrize("line", ["a=fingerprint", "a=setup", "a=ice-ufrag", "m=audio", "a=rtpmap"])
+def test_an_answer_that_lacks_a_line_is_one_error_or_none(line: str) -> None:
+    async def answer() -> None:
+        two = Two()
+        await two.other.setRemoteDescription(RTCSessionDescription(await two.peer.offer(), "offer"))
+        two.other.addTrack(Tone())
+        await two.other.setLocalDescription(await two.other.createAnswer())
+        lines = [one for one in two.other.localDescription.sdp.splitlines() if not one.startswith(line)]
+        with contextlib.suppress(LegError):
+            await two.peer.answer("\r\n".join(lines) + "\r\n")
         await two.close()
 
     asyncio.run(answer())
