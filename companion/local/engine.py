@@ -52,7 +52,7 @@ class Engine:
 
     async def take_decoder(self) -> Sphinx:
         """Borrow a recogniser for one session."""
-        await self.warm()
+        await self._warmed()
         return await self.work(self._sphinxes.take)
 
     async def give_back(self, decoder: Sphinx) -> None:
@@ -61,7 +61,7 @@ class Engine:
 
     async def speak(self, text: str, speed: float) -> bytes:
         """Return the sentence as 24 kHz PCM16."""
-        voice = await self.warm()
+        voice = await self._warmed()
         return await self.work(voice.speak, text, speed)
 
     async def remembered(self, session_id: str, device: str) -> Remembered | None:
@@ -80,6 +80,10 @@ class Engine:
         await self.brain.close()
         self._warm, self._sphinxes = None, Sphinxes()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _warmed(self) -> Voice:
+        """Wait for the models; a client that hangs up meanwhile must not end the loading for all."""
+        return await asyncio.shield(self.warm())
 
     async def _load(self) -> Voice:
         start = time.monotonic()

@@ -7,7 +7,7 @@ import functools
 import json
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 import numpy as np
@@ -75,10 +75,19 @@ def config_file(folder: Path, text: str = _LOCAL, head: str = "") -> Path:
 
 
 @contextmanager
-def http(app: Starlette) -> Iterator[str]:
-    """Serve another party's application on a port of its own."""
+def http(app: Starlette, *, lifespan: Literal["on", "off"] = "off") -> Iterator[str]:
+    """Serve another party's application on a port of its own; `lifespan` "on" loads its models, too."""
     bound = listen("127.0.0.1", 0)
-    serving = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+    settings = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan=lifespan,
+        ws="websockets-sansio",
+        ws_max_size=2**24,
+        timeout_graceful_shutdown=1,
+    )
+    serving = uvicorn.Server(settings)
     thread = threading.Thread(target=serving.run, kwargs={"sockets": [bound]})
     bound.listen()  # a client that comes before uvicorn waits in the queue
     thread.start()

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import base64
-import threading
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import Mount
 from websockets.sync.client import connect
 
-from companion.serve import Announcing, listen, url_of
 from companion.simulators import KEY, Options
 from companion.simulators.openai import MISTAKES, Service, new_engine, routes
+from tests.companion.simulators.serving import served as with_mistakes
 from tests.companion.talk import WAIT_S, Client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 Json = dict[str, Any]
@@ -28,29 +24,8 @@ Json = dict[str, Any]
 @contextmanager
 def served(folder: Path, kind: type[Service]) -> Iterator[str]:
     """Serve one engine: "/" without mistakes, "/MISTAKE" with one; gives the URL."""
-    engine = new_engine(Options(folder))
-    wrong = [kind(Options(folder, mistakes=frozenset({name})), engine) for name in sorted(MISTAKES)]
-    mounts = [Mount(f"/{min(one.mistakes)}", routes=routes(one)) for one in wrong]
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        engine.warm()
-        yield
-        await engine.close()
-
-    app = Starlette(routes=[*mounts, *routes(kind(Options(folder), engine))], lifespan=lifespan)
-    bound, ready = listen("127.0.0.1", 0), threading.Event()
-    settings = uvicorn.Config(app, log_config=None, access_log=False, ws="websockets-sansio")
-    serving = Announcing(settings, ready.set)
-    thread = threading.Thread(target=serving.run, kwargs={"sockets": [bound]})
-    thread.start()
-    try:
-        assert ready.wait(WAIT_S)
-        yield url_of(bound)
-    finally:
-        serving.should_exit = True
-        thread.join(WAIT_S)
-        bound.close()
+    with with_mistakes(folder, kind, routes, MISTAKES, new_engine(Options(folder))) as url:
+        yield url
 
 
 def post(url: str, path: str, body: Any, key: str = KEY) -> httpx.Response:

@@ -5,32 +5,26 @@ from __future__ import annotations
 import base64
 import io
 import json
-import threading
 import time
 import uuid
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import av
 import httpx
 import numpy as np
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import Mount
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from companion.local.engine import Engine
-from companion.serve import Announcing, listen, url_of
-from companion.settings import LocalSettings
-from companion.simulators import KEY, Options
+from companion.simulators import KEY
 from companion.simulators.delphi import ENDPOINT, MISTAKES, Delphi, routes
+from tests.companion.simulators.serving import served
 from tests.companion.talk import recognised
 from tests.servers import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 WAIT_S = 20.0
@@ -41,32 +35,8 @@ Json = dict[str, Any]
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One engine: "/" without mistakes, "/MISTAKE" with one."""
     folder: Path = tmp_path_factory.mktemp("delphi")
-    engine = Engine(LocalSettings(), folder)
-    services = {name: Delphi(Options(folder, mistakes=frozenset({name})), engine) for name in MISTAKES}
-    plain = Delphi(Options(folder), engine)
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        engine.warm()
-        yield
-        for one in (plain, *services.values()):
-            await one.close()
-        await engine.close()
-
-    mounts = [Mount(f"/{name}", routes=routes(one)) for name, one in services.items()]
-    app = Starlette(routes=[*mounts, *routes(plain)], lifespan=lifespan)
-    bound, ready = listen("127.0.0.1", 0), threading.Event()
-    settings = uvicorn.Config(app, log_config=None, access_log=False, ws="websockets-sansio")
-    serving = Announcing(settings, ready.set)
-    thread = threading.Thread(target=serving.run, kwargs={"sockets": [bound]})
-    thread.start()
-    try:
-        assert ready.wait(WAIT_S)
-        yield url_of(bound)
-    finally:
-        serving.should_exit = True
-        thread.join(WAIT_S)
-        bound.close()
+    with served(folder, Delphi, routes, MISTAKES) as url:
+        yield url
 
 
 def mint(url: str, mode: str = "audio_playback", key: str = KEY, **fields: Any) -> httpx.Response:

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import Mount
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from companion.local.engine import Engine
-from companion.serve import Announcing, listen, url_of
-from companion.settings import LocalSettings
-from companion.simulators import Options
 from companion.simulators.ogg import FRAME_BYTES, OpusReader, OpusWriter
 from companion.simulators.unmute import MISTAKES, Unmute, routes
+from tests.companion.simulators.serving import served
 from tests.companion.talk import recognised, silence, speech
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 WAIT_S = 20.0
@@ -40,39 +33,8 @@ Frame = dict[str, Any]
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One process, one engine: "/" without mistakes, "/MISTAKE" with one."""
     folder = tmp_path_factory.mktemp("unmute")
-    with serving(folder) as url:
+    with served(folder, Unmute, routes, MISTAKES) as url:
         yield url
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    engine = Engine(LocalSettings(), folder)
-    mounts = [
-        Mount(f"/{name}", routes=routes(Unmute(Options(folder, mistakes=frozenset({name})), engine)))
-        for name in sorted(MISTAKES)
-    ]
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        engine.warm()
-        yield
-        await engine.close()
-
-    app = Starlette(routes=[*mounts, *routes(Unmute(Options(folder), engine))], lifespan=lifespan)
-    bound, ready = listen("127.0.0.1", 0), threading.Event()
-    settings = uvicorn.Config(
-        app, log_config=None, access_log=False, ws="websockets-sansio", timeout_graceful_shutdown=1
-    )
-    server = Announcing(settings, ready.set)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
-    thread.start()
-    try:
-        assert ready.wait(WAIT_S)
-        yield url_of(bound)
-    finally:
-        server.should_exit = True
-        thread.join(WAIT_S)
-        bound.close()
 
 
 class Client:
@@ -312,7 +274,13 @@ def test_sound_that_is_no_stream_is_fatal(service: str, data: str) -> None:
 
 
 def test_a_fifth_client_waits_for_a_place(tmp_path: Path) -> None:
-    with serving(tmp_path) as url, client(url) as one, client(url), client(url), client(url):
+    with (
+        served(tmp_path, Unmute, routes, ()) as url,
+        client(url) as one,
+        client(url),
+        client(url),
+        client(url),
+    ):
         with pytest.raises(TimeoutError), client(url, open_timeout=0.5):
             pass
         one.socket.close()
