@@ -1,7 +1,7 @@
 """Ogg/Opus both ways and MP3 one way, with PyAV (FFmpeg); mono PCM16 on the device's side.
 
-Bytes may be split anywhere. A run of sound that makes no sense is one CodecError, and nothing that was good is
-lost: it comes with the next call.
+Bytes may be split anywhere. A run of sound that makes no sense is one CodecError, and nothing that was good
+is lost: it comes with the next call.
 """
 
 from __future__ import annotations
