@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from companion.local.brain import make_brain
 from companion.local.memory import Memory, Remembered
@@ -18,12 +18,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from companion.local.connection import Connection
     from companion.settings import LocalSettings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 _DAY_S = 86_400
+
+
+class Live(Protocol):
+    """A session with a client."""
+
+    @property
+    def device(self) -> str:
+        """Whose session it is."""
+        ...
+
+    @property
+    def has_items(self) -> bool:
+        """Tell whether anything was said."""
+        ...
+
+    async def end(self, code: int, reason: str) -> None:
+        """Close it and wait until its memory is saved."""
+        ...
 
 
 class Engine:
@@ -34,7 +51,7 @@ class Engine:
         self.memory = Memory(state_dir / "sessions")
         self.passes = Passes()
         self.brain = make_brain(settings)
-        self.live: dict[str, Connection] = {}
+        self.live: dict[str, Live] = {}
         self.door = asyncio.Lock()  # one client at a time takes over a session
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="local")
         self._sphinxes = Sphinxes()
