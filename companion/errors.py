@@ -3,6 +3,7 @@
 CompanionError
 ├── ConfigError     the owner's: a file or a setting; ends the process with 78
 ├── RequestError    the device's or the provider's: becomes one HTTP error answer
+├── LegError        the provider's side of the gateway: closes the device's socket
 └── BrainError      the chat server's: becomes a failed response
 """
 
@@ -23,6 +24,14 @@ class RequestError(CompanionError):
         self.status = status
         self.code = code
         self.retry_after_s = retry_after_s
+
+
+class LegError(CompanionError):
+    """The provider's leg does not come up, or is gone. `fatal`: it will be refused again."""
+
+    def __init__(self, text: str, *, fatal: bool = False) -> None:
+        super().__init__(text)
+        self.fatal = fatal
 
 
 class BrainError(CompanionError):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocketDisconnect
 
-from companion.errors import CompanionError
-from companion.gateway.legs import LegError, one_line
+from companion.errors import CompanionError, LegError
+from companion.gateway.legs import one_line
 from companion.gateway.peer import Peer
 from companion.gateway.uplink import TooFarAheadError, Uplink
 

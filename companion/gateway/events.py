@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from companion.errors import LegError
 from companion.gateway.bridge import CONNECT_S, FAILED, Bridge
 from companion.gateway.downlink import Downlink, read
-from companion.gateway.legs import LegError
 
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket

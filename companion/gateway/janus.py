@@ -17,7 +17,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
-from companion.gateway.legs import LegError, is_final, one_line
+from companion.errors import LegError
+from companion.gateway.legs import is_final, one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from companion.errors import CompanionError
-
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
@@ -13,14 +11,6 @@ if TYPE_CHECKING:
     from companion.gateway.peer import Peer
 
 _SHORT = 200
-
-
-class LegError(CompanionError):
-    """The provider's leg does not come up, or is gone. `fatal`: it will be refused again."""
-
-    def __init__(self, text: str, *, fatal: bool = False) -> None:
-        super().__init__(text)
-        self.fatal = fatal
 
 
 class Leg(Protocol):

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import msgspec
 
-from companion.gateway.legs import LegError, is_final, one_line
+from companion.errors import LegError
+from companion.gateway.legs import is_final, one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

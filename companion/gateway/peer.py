@@ -22,8 +22,8 @@ from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationEr
 from aiortc.mediastreams import MediaStreamError
 from aiortc.sdp import candidate_from_sdp
 
+from companion.errors import LegError
 from companion.gateway.codec import ToPcm
-from companion.gateway.legs import LegError
 from companion.gateway.media import Mouth, without_delay
 from companion.gateway.uplink import SILENCE
 

@@ -28,6 +28,8 @@ FAMILIES = ("gpt-realtime", "gpt-audio", "gpt-4o-realtime-preview", "gpt-4o-mini
 VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar")
 TRANSCRIPTION = "gpt-4o-mini-transcribe"
 
+_PLAIN = "the way to OpenAI over WebRTC takes pcm16 alone: backend.codec is not honoured there"
+
 
 class ExpiresAfter(msgspec.Struct, frozen=True):
     """`seconds`: 10 to 7200."""
@@ -93,6 +95,7 @@ class OpenAI:
             session=session,
             input=audio_format(codec or settings.input_codec),
             output=audio_format(codec or settings.output_codec),
+            notice=_PLAIN if rtc and wish.codec not in (None, "pcm16") else "",
         )
 
     async def close(self) -> None:

@@ -12,7 +12,7 @@ from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSes
 from aiortc.rtp import RtpPacket
 from av import AudioFrame
 
-from companion.gateway.legs import LegError
+from companion.errors import LegError
 from companion.gateway.media import _InOrder
 from companion.gateway.peer import Peer
 from companion.gateway.uplink import SILENCE

@@ -29,7 +29,11 @@ def test_keeping_no_turns_keeps_no_words() -> None:
 def test_the_heard_part_ends_at_a_whole_word() -> None:
     text = "once upon a time there was"
     assert heard_part(text, 500, 1000) == "once upon a…"
-    assert heard_part(text, 1000, 1000) == text
+    assert heard_part(text, 2000, 2000) == text
     assert heard_part(text, 0, 1000) == ""
     assert heard_part(text, 10, 0) == ""
     assert heard_part("word", 500, 1000) == "wo…"
+
+
+def test_words_that_run_ahead_of_the_sound_were_not_heard() -> None:
+    assert heard_part("once upon a time there was a king", 600, 600) == "once upon a…"
