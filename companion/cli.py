@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from companion.errors import ConfigError
 
@@ -23,6 +23,10 @@ _EXAMPLES = """examples:
   pressel-companion token new kitchen --config companion.toml
   pressel-companion serve --config companion.toml
   pressel-companion serve --config companion.toml --port 0 --json
+  pressel-companion voices add me.wav --consent --config companion.toml
+"""
+_VOICE_EXAMPLES = """examples:
+  pressel-companion voices list --config companion.toml
   pressel-companion voices add me.wav --consent --config companion.toml
 """
 
@@ -63,12 +67,13 @@ def _parser() -> argparse.ArgumentParser:
         if name == "new":
             action.add_argument("--replace", action="store_true", help="make the device's old token void")
         _add_common(action)
-    voices = commands.add_parser("voices", help="list and add voices of the Unmute server")
+    shown: dict[str, Any] = {"epilog": _VOICE_EXAMPLES, "formatter_class": raw}
+    voices = commands.add_parser("voices", help="list and add voices of the Unmute server", **shown)
     actions = voices.add_subparsers(required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="name the voices, with their paths on the server")
+    listing = actions.add_parser("list", help="name the voices, with their paths on the server", **shown)
     listing.set_defaults(run=_voices_list)
     _add_common(listing)
-    adding = actions.add_parser("add", help="have the voice of a recording imitated for an hour")
+    adding = actions.add_parser("add", help="have the voice of a recording imitated for an hour", **shown)
     adding.add_argument("file", type=Path, metavar="FILE", help="a recording of at most 4 MB")
     adding.add_argument("--consent", action="store_true", help="whose voice it is agrees to that")
     adding.set_defaults(run=_voices_add)
