@@ -48,7 +48,7 @@ def sound(events: list[Event]) -> bytes:
 
 @contextmanager
 def serving(folder: Path, *mistakes: str) -> Iterator[str]:
-    with http(build(Options(folder, mistakes=frozenset(mistakes)))) as url:
+    with http(build(Options(folder, mistakes=frozenset(mistakes))), lifespan="on") as url:
         yield url
 
 

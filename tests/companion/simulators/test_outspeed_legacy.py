@@ -77,7 +77,7 @@ def words(frames: list[Frame]) -> str:
 def calling(folder: Path, *mistakes: str, **metadata: int) -> Iterator[Caller]:
     """Ask the function's URL for the address and connect there."""
     rates = {"input_sample_rate": RATE, "output_sample_rate": RATE, **metadata}
-    with http(build(Options(folder, mistakes=frozenset(mistakes)))) as url:
+    with http(build(Options(folder, mistakes=frozenset(mistakes))), lifespan="on") as url:
         address = httpx.get(f"{url}/legacy").json()["address"]
         assert address.startswith("http://")
         with connect(address.replace("http", "ws", 1), max_size=2**24, max_queue=None) as socket:
@@ -144,7 +144,7 @@ def test_mistakes(tmp_path: Path, mistake: str) -> None:
     "first", [{"type": "audio", "data": ""}, {"type": "audio_metadata", "input_sample_rate": 7}]
 )
 def test_without_rates_that_it_knows_it_hangs_up(tmp_path: Path, first: Frame) -> None:
-    with http(build(Options(tmp_path))) as url, connect(url.replace("http", "ws")) as socket:
+    with http(build(Options(tmp_path)), lifespan="on") as url, connect(url.replace("http", "ws")) as socket:
         socket.send(json.dumps(first))
         with pytest.raises(ConnectionClosed) as caught:
             socket.recv(timeout=5)
