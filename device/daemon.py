@@ -87,6 +87,11 @@ class Daemon:
         """End the process: a thread that died must not leave it deaf."""
         self._inbox.put(_Stop(1, f"{threading.current_thread().name} died: {error}"))
 
+    def _mourn(self, dead: threading.ExceptHookArgs) -> None:
+        name = dead.thread.name if dead.thread else "a thread"
+        log.error("%s died", name, exc_info=(dead.exc_type, dead.exc_value, dead.exc_traceback))  # type: ignore[arg-type] # the hook's types allow no exception
+        self._inbox.put(_Stop(1, f"{name} died: {dead.exc_value}"))
+
     def stop(self) -> None:
         """End in good order."""
         self._inbox.put(_Stop(0, "asked to stop"))
@@ -119,6 +124,7 @@ class Daemon:
         sys.setswitchinterval(0.001)  # a busy thread may not delay the audio threads by the default 5 ms
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stop())
+        threading.excepthook = self._mourn
         parts = self._parts
         parts.start()
         self._show()

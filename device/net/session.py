@@ -137,8 +137,7 @@ class Session:
                 continue
             try:
                 with self._lock:
-                    decoded = self._dialect.decode(frame)
-                self._take(decoded)
+                    self._take(self._dialect.decode(frame))
             except ProtocolError as error:
                 self._on_event(e.Troubled(self._attempt, str(error)))
 
@@ -165,9 +164,8 @@ class Session:
             self._order(self._dialect.ping)
 
     def _order(self, order: Callable[[], list[Decoded]]) -> None:
-        with self._lock:
-            decoded = order()
-        self._take(decoded)
+        with self._lock:  # what two threads ask for goes out in the order in which it was decided
+            self._take(order())
 
     def _take(self, decoded: list[Decoded]) -> None:
         for one in decoded:

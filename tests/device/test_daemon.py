@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import wave
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from device.daemon import Daemon, _Stop
 from device.errors import StateError
 from device.system.control_client import Watch, request
 from rig.realtime import RATE, RealtimeServer, realtime_server
@@ -240,3 +243,15 @@ def test_volume_mute_and_forget(tmp_path: Path) -> None:
         one.do("quit")
         assert one.process
         assert one.process.wait(5) == 0
+
+
+def test_any_thread_that_dies_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon = object.__new__(Daemon)
+    daemon._inbox = queue.SimpleQueue()
+    monkeypatch.setattr(threading, "excepthook", daemon._mourn)
+    thread = threading.Thread(target=lambda: int("x"), name="ping-1")
+    thread.start()
+    thread.join()
+    stop = daemon._inbox.get(timeout=5)
+    assert isinstance(stop, _Stop)
+    assert (stop.status, stop.reason) == (1, "ping-1 died: invalid literal for int() with base 10: 'x'")
