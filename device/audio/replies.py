@@ -20,6 +20,7 @@ _START_S = 0.02  # enough to begin with; a server sends faster than speech
 _REFILL_S = 0.06  # waited for after the first time that a reply ran dry, then double
 _REFILL_MOST_S = 0.24
 _ROUNDING_S = 1e-6
+_GIVEN_UP_S = 20  # a reply of which nothing more has come for so long is over
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -108,7 +109,10 @@ class Replies:
         if not self._queue:
             return None
         reply = self._queue[0]
-        if not reply.finished or reply.chunks or len(self._ready) or position < reply.end:
+        if reply.chunks or len(self._ready) or position < reply.end:
+            return None
+        given_up = reply.item.item_id != "" and position - reply.end > _GIVEN_UP_S * self._rate
+        if not (reply.finished or given_up):  # the end of a reply may be lost on its way
             return None
         self._queue.popleft()
         self._gone.append(reply.id)

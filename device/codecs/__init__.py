@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from device.codecs.rates import RATES_HZ
 from device.codecs.wav import WavDecoder
 from device.dsp import g711
 from device.errors import CodecError
@@ -144,8 +145,10 @@ def make_decoder(name: str, rate: int) -> Decoder:
     kind, *parameters = (part.strip() for part in name.lower().split(";"))
     for parameter in parameters:
         key, _, value = parameter.partition("=")
-        if key == "rate" and value.isdecimal() and 4000 <= int(value) <= 192_000:
-            rate = int(value)
+        if key == "rate" and value.isdecimal():
+            rate = int(value[:9])
+    if rate not in RATES_HZ:
+        raise CodecError(f"{name[:60]!r} has a rate that no sound here has; known: {RATES_HZ}")
     return _made(DECODERS, kind, rate)
 
 

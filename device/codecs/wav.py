@@ -9,6 +9,7 @@ import struct
 
 import numpy as np
 
+from device.codecs.rates import RATES_HZ
 from device.errors import CodecError
 
 _PCM, _EXTENSIBLE = 1, 0xFFFE
@@ -59,7 +60,7 @@ class WavDecoder:
 
     def _read_format(self, chunk: bytes) -> None:
         kind, channels, rate, _, _, bits = struct.unpack("<HHIIHH", chunk)
-        if kind not in (_PCM, _EXTENSIBLE) or bits != 16 or not channels or not 4000 <= rate <= 192_000:
+        if kind not in (_PCM, _EXTENSIBLE) or bits != 16 or not channels or rate not in RATES_HZ:
             raise self._refusal(f"is no PCM16 (format {kind}, {bits} bits, {channels} channels, {rate} Hz)")
         self.rate, self._channels = rate, channels
 

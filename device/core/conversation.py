@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Actions = list[a.Action]
 
+_YOUNG_S = 10.0  # a session that lasts longer was a good one
+
 
 @dataclass
 class Turn:
@@ -46,6 +48,8 @@ class Conversation:
         self._up = False
         self._timers: dict[str, float] = {}
         self._patient_until = 0.0
+        self._opened_at = 0.0
+        self._fallen = False  # a session has gone, and no reply has come since
         self._replies = Replies()
         self._awaits_tools = False
         self._writing = False  # the talk is in writing: the microphone stays shut after a reply
@@ -203,7 +207,7 @@ class Conversation:
         assert self._turn
         self._record.open(event.session_id, event.provider, event.rung)
         self._up = True
-        self._patience.reset()
+        self._opened_at = now
         if event.ends_at is not None:
             self._timers["session"] = event.ends_at - self._rules.renew_margin_ms / 1000
         told: Actions = [
@@ -250,6 +254,9 @@ class Conversation:
         cut = self._interrupt(now) if self._replies else []
         if event.fatal or self._turn is None:
             return [*cut, *self._give_up(event.reason, now)]
+        if self._fallen and now - self._opened_at < _YOUNG_S:  # it opens and falls: wait between the tries
+            return [*cut, a.DetachTurn(), *self._attempt_failed(event, now)]
+        self._fallen = True
         told = a.Tell("warning", f"lost the session: {event.reason}; connecting again")
         return [*cut, told, a.DetachTurn(), *self._connect_anew(now)]
 
@@ -331,6 +338,8 @@ class Conversation:
         self._replies.admit(event.reply_id)
         self._record.place(event.reply_id, "assistant")
         self._awaits_tools = False
+        self._fallen = False
+        self._patience.reset()
         if self.state is not State.SPEAKING:
             self._await(now)
         return [a.AdmitReply(event.reply_id)]

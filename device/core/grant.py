@@ -78,5 +78,5 @@ class GrantRequest(msgspec.Struct, frozen=True):
 
 def is_loopback(url: str) -> bool:
     """Tell whether a URL stays on this machine; only there may a connection be unencrypted."""
-    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    host = re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
     return bool(re.fullmatch(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?", host))

@@ -210,8 +210,8 @@ class OpenAIDialect(PlainDialect):
         audio = response.id in self._sounded
         self._sounded.discard(response.id)
         self._odd.clear()
-        output = response.output or ()
-        calls = tuple(e.ToolCall(item.call_id, item.name) for item in output if item.type == "function_call")
+        asked = [item for item in response.output or () if item.type == "function_call"]
+        calls = tuple(e.ToolCall(item.call_id or "", item.name or "") for item in asked)
         ended = e.ReplyEnded(self._attempt, response.id, audio, _trouble(response), calls)
         if self._create_due and self._active is None:
             self._create_due = False
@@ -223,15 +223,17 @@ class OpenAIDialect(PlainDialect):
             e.Troubled(
                 self._attempt, f"rate limit: no {limit.name} left for {limit.reset_seconds or 0:.0f} s"
             )
-            for limit in message.rate_limits
+            for limit in message.rate_limits or ()
             if limit.remaining is not None and limit.remaining <= 0
         ]
 
     def _error(self, message: wire.ErrorEvent) -> list[Decoded]:
         fault = message.error
         line = f"the provider reports {_fault_line(fault)}"
-        if fault.code in _HARMLESS_CODES:
-            return []
+        if fault.code in _HARMLESS_CODES:  # nothing is being said: whatever was thought to be has ended
+            self._active = None
+            due, self._create_due = self._create_due, False
+            return [send("response.create")] if due else []
         if fault.code == "session_expired":
             return [e.Lost(self._attempt, line)]
         if fault.code in _FATAL_CODES or (fault.event_id == _UPDATE_ID and not self._opened):
@@ -245,7 +247,7 @@ def _fault_line(fault: wire.Fault) -> str:
 
 
 def _trouble(response: wire.Response) -> str | None:
-    if response.status in ("completed", "cancelled", "", "in_progress"):
+    if response.status in ("completed", "cancelled", "", None, "in_progress"):
         return None
     details = response.status_details or wire.StatusDetails()
     why = _fault_line(details.error) if details.error else details.reason or "no reason given"

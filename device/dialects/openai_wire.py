@@ -16,7 +16,7 @@ class Kind(msgspec.Struct):
 
 
 class SessionFacts(msgspec.Struct):
-    id: str = ""
+    id: str | None = None
     expires_at: float | None = None
 
 
@@ -76,9 +76,9 @@ class TranscriptionFailed(msgspec.Struct):
 
 
 class Item(msgspec.Struct):
-    type: str = ""
-    name: str = ""
-    call_id: str = ""
+    type: str | None = None
+    name: str | None = None
+    call_id: str | None = None
 
 
 class StatusDetails(msgspec.Struct):
@@ -89,7 +89,7 @@ class StatusDetails(msgspec.Struct):
 
 class Response(msgspec.Struct):
     id: str
-    status: str = ""
+    status: str | None = None
     status_details: StatusDetails | None = None
     output: list[Item] | None = None
 
@@ -101,7 +101,7 @@ class ResponseEvent(msgspec.Struct):
 
 
 class RateLimit(msgspec.Struct):
-    name: str = ""
+    name: str | None = None
     remaining: float | None = None
     reset_seconds: float | None = None
 
@@ -109,4 +109,4 @@ class RateLimit(msgspec.Struct):
 class RateLimits(msgspec.Struct):
     """rate_limits.updated."""
 
-    rate_limits: list[RateLimit] = []
+    rate_limits: list[RateLimit] | None = None

@@ -9,6 +9,7 @@ import msgspec
 
 from device.core import events as e
 from device.dialects.delphi import DelphiDialect
+from device.dialects.dialect import printable
 from device.dialects.openai import OpenAIDialect
 from device.dialects.openai_beta import OpenAIBetaDialect
 from device.dialects.outspeed import OutspeedDialect
@@ -108,7 +109,7 @@ class Attempt:
         if self._cancelled:
             return None
         if grant.notice:
-            self._on_event(e.Troubled(self.number, grant.notice))
+            self._on_event(e.Troubled(self.number, printable(grant.notice, 400)))
         dialect = DIALECTS[grant.dialect](self.number, grant, self._turns, self._offset)
         session = Session(self.number, lambda: Link(grant), dialect, self.downlink, on_event=self._on_event)
         with self._lock:

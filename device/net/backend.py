@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import requests
+import urllib3
 
 from device.core.grant import Grant, GrantRequest, is_loopback
 from device.dialects.dialect import printable
@@ -41,7 +42,7 @@ class CompanionBackend:
         try:
             grant = msgspec.convert(body, Grant)
         except msgspec.ValidationError as error:
-            raise BackendError(f"the companion's grant makes no sense: {error}") from None
+            raise BackendError(f"the companion's grant makes no sense: {printable(str(error))}") from None
         if not (grant.url.startswith("wss://") or self._allow_insecure or is_loopback(grant.url)):
             raise BackendError(
                 f"the companion's grant leads to {grant.url.partition('?')[0]}, which is not encrypted; "
@@ -83,7 +84,9 @@ def _ask(method: str, url: str, body: Any, headers: dict[str, str], timeouts_s: 
         raise BackendError(f"TLS to {where} failed: {printable(str(error))}; is the clock right?") from None
     except requests.exceptions.Timeout:
         raise BackendError(f"the backend at {where} did not answer in time") from None
-    except (requests.RequestException, OSError) as error:
+    except urllib3.exceptions.ReadTimeoutError:
+        raise BackendError(f"the backend at {where} did not answer in time") from None
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise BackendError(f"the backend at {where} cannot be reached: {_root_cause(error)}") from None
 
 
@@ -92,7 +95,7 @@ def _read_answer(where: str, answer: requests.Response, text: bytes) -> Any:
         raise BackendError(f"the backend at {where} answered with more than {_LONGEST_ANSWER} bytes")
     try:
         body = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         body = None
     if answer.status_code >= 300:
         raise _refusal(where, answer, body)
@@ -105,7 +108,8 @@ def _read_answer(where: str, answer: requests.Response, text: bytes) -> Any:
 def _refusal(where: str, answer: requests.Response, body: Any) -> BackendError:
     status = answer.status_code
     reason = error_line(body) or answer.reason or "no reason given"
-    mend = "; check the device token" if status in (401, 403) else ""
+    own = isinstance(body, dict) and isinstance(body.get("error"), dict) and body["error"].get("code")
+    mend = "; check the device token" if own == "unauthorized" else ""
     return BackendError(
         f"the backend at {where} answered {status}: {reason}{mend}",
         fatal=status in _NEVER_AGAIN,

@@ -39,7 +39,10 @@ class Link:
         outbox_bytes: int = 8 << 20,
         frame_limit: int = 4 << 20,
     ) -> None:
-        self._where = urlsplit(grant.url).netloc
+        try:
+            self._where = urlsplit(grant.url).netloc
+        except ValueError:
+            raise LinkError("the grant's URL makes no sense; mend it at the backend", fatal=True) from None
         self._socket = _open(grant, connect_timeout_s)
         self._socket.settimeout(ping_s)
         self._ping_s = ping_s
@@ -186,6 +189,7 @@ def _open(grant: Grant, timeout_s: float) -> websocket.WebSocket:
             header=headers,
             sockopt=_OPTIONS,
             suppress_origin=True,
+            redirect_limit=0,  # the secret is for this host alone
             enable_multithread=True,
             skip_utf8_validation=True,  # it is done once, in C, when the text is decoded
         )

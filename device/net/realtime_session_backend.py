@@ -69,7 +69,9 @@ def _read(body: Any) -> Answer:
     try:
         answer = msgspec.convert(body, Answer)
     except msgspec.ValidationError as error:
-        raise BackendError(f"the backend's realtime session makes no sense: {error}") from None
+        raise BackendError(
+            f"the backend's realtime session makes no sense: {printable(str(error))}"
+        ) from None
     if answer.transport == "provider_direct":
         raise BackendError(
             "the backend passes on a provider_direct session, which leads past Speko's proxy; "

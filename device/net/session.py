@@ -128,9 +128,10 @@ class Session:
         return False
 
     def _receive(self) -> None:
-        deadline = time.monotonic() + _OPENING_S
+        deadline: float | None = time.monotonic() + _OPENING_S
         while True:
-            frame = self._link.receive(None if self.opened else deadline)
+            frame = self._link.receive(deadline)
+            deadline = None if self.opened else deadline  # after a redial the first frame opens
             self._redials = 0
             if frame is None:
                 self._on_event(e.Troubled(self._attempt, "the provider sent an oversized message; dropped"))
@@ -148,7 +149,8 @@ class Session:
             if wait_s is None or self._redials >= _MOST_REDIALS or self._ended.wait(wait_s):
                 # After a redial an old secret is refused for good: a new attempt brings a new one.
                 line = str(error) + self._dialect.mend(error.code)
-                raise LinkError(line, fatal=error.fatal and not self._redials, code=error.code)
+                stale = self._redials or (self.opened and self._dialect.mint_again(error.code))
+                raise LinkError(line, fatal=error.fatal and not stale, code=error.code)
             self._redials += 1
             self._link.close(0)
             try:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Dialect = Literal["openai", "openai-beta", "outspeed"]
 
+_FAR_FUTURE = 1e12  # epoch seconds
 _HEADERS = {"openai-beta": {"OpenAI-Beta": "realtime=v1"}}
 # Refusals that have nothing to do with the session to be resumed: it may be there the next time.
 _NOT_ABOUT_THE_ID = {None, 401, 403, 429, 502, 503}
@@ -98,6 +99,6 @@ def _mint_response(body: Any) -> tuple[str, float | None, str | None]:
     named = session.get("id") if isinstance(session, dict) else fields.get("id")
     return (
         secret,
-        float(expires_at) if isinstance(expires_at, int | float) and expires_at > 0 else None,
+        float(expires_at) if isinstance(expires_at, int | float) and 0 < expires_at < _FAR_FUTURE else None,
         named if isinstance(named, str) else None,
     )

@@ -188,3 +188,12 @@ def test_more_than_five_minutes_ahead_is_dropped_and_counted() -> None:
     for _ in itertools.repeat(None, 7):
         replies.push("r", "i", minute, 8_000)
     assert replies.dropped_s == 7 * 60 - LIMIT_S
+
+
+def test_a_reply_whose_end_is_lost_is_over_after_20_s_without_sound() -> None:
+    replies = Replies(RATE, BLOCK)
+    replies.push("r", "i", ramp(BLOCK * 10), RATE)
+    played(replies)
+    assert replies.settle(BLOCK * 10 + 19 * RATE) is None
+    assert replies.settle(BLOCK * 10 + 21 * RATE) == "r"
+    assert not replies

@@ -49,3 +49,8 @@ def test_every_codec_can_be_made_and_an_unknown_one_is_one_line() -> None:
         make_decoder(name, 24_000)
     with pytest.raises(CodecError, match="no codec for 'audio/midi' here; known: pcm16"):
         make_decoder("audio/midi", 24_000)
+
+
+def test_a_rate_that_no_sound_has_is_refused() -> None:
+    with pytest.raises(CodecError, match="has a rate that no sound here has"):
+        make_decoder("audio/pcm;rate=191999", 24_000)

@@ -368,7 +368,7 @@ def test_written_words_that_were_sent_are_not_sent_twice() -> None:
     opened(c)
     assert kinds(c.handle(e.Lost(1, "cut"), 2.0))[-1] == "Connect"
     assert opened(c, "seeded")[-1] == a.RequestReply(2)
-    c.handle(e.Lost(2, "cut"), 3.0)
+    c.handle(e.Lost(2, "cut"), 30.0)
     assert opened(c, "fresh")[-1] == a.Say(3, "hello")
 
 
@@ -433,3 +433,26 @@ def test_what_the_server_remembers_takes_the_place_of_the_device_s_own() -> None
     told = c.handle(e.Restored(1, (Turn("user", "a"), Turn("assistant", "b"))), 1.0)
     assert kinds(told) == ["Tell", "Remember"]
     assert c.turns == (Turn("user", "a"), Turn("assistant", "b"))
+
+
+def test_a_server_that_opens_and_falls_is_asked_at_once_and_then_with_pauses() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c, now=1.0)
+    assert kinds(c.handle(e.Lost(1, "1011"), 1.1))[-1] == "Connect"
+    opened(c, now=1.2)
+    told = c.handle(e.Lost(2, "1011"), 1.3)
+    assert kinds(told) == ["Hangup", "DetachTurn", "Tell"]
+    assert c.deadline == 1.8
+    assert kinds(c.handle(e.Elapsed(), 1.8)) == ["Connect"]
+    opened(c, now=2.0)
+    assert c.handle(e.Lost(3, "1011"), 2.1)[-1] == a.Tell("warning", "1011; next attempt in 1.0 s")
+
+
+def test_a_session_that_was_good_for_a_while_is_replaced_at_once() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c, now=1.0)
+    c.handle(e.Lost(1, "1011"), 1.1)
+    opened(c, now=1.2)
+    assert kinds(c.handle(e.Lost(2, "1011"), 60.0))[-1] == "Connect"

@@ -18,6 +18,8 @@ def test_a_secret_does_not_show_when_printed() -> None:
         ("http://user@127.9.9.9/", True),
         ("http://127.0.0.1.evil.org", False),
         ("http://127.0.0.1@evil.org", False),
+        ("ws://evil.org?@localhost", False),
+        ("ws://evil.org#@localhost", False),
         ("localhost", False),
     ],
 )

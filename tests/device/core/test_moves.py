@@ -84,6 +84,7 @@ def situation(talk: Conversation) -> object:
         talk._hold_ends_talk,
         talk._awaits_tools,
         talk._writing,
+        talk._fallen,
         turn and (turn.hands_free, turn.written, turn.ended, turn.speech, (turn.item or "")[:7]),
         tuple(sorted((key, r.sounding, r.whole) for key, r in talk._replies._open.items())),
         tuple(sorted(set(talk._timers) & set(_TIMERS[talk.state]))),

@@ -301,3 +301,27 @@ def test_a_server_that_greets_with_its_conversation_is_answered_once() -> None:
     assert isinstance(update, Send)
     assert json.loads(update.frame)["type"] == "session.update"
     assert say(d, CREATED) == []
+
+
+def test_null_stands_for_nothing_to_say() -> None:
+    d = dialect()
+    say(d, {"type": "session.created", "session": {"id": None}})
+    assert say(d, {"type": "session.updated", "session": {"id": None}}) == [
+        e.Opened(7, "", "local", "fresh", None)
+    ]
+    started(d)
+    call = {"type": "function_call", "call_id": None, "name": None}
+    done = {"id": "r1", "status": None, "output": [call, {"type": None}]}
+    [ended] = say(d, {"type": "response.done", "response": done})
+    assert ended == e.ReplyEnded(7, "r1", audio=False, tool_calls=(e.ToolCall("", ""),))
+    assert say(d, {"type": "response.done", "response": {"id": "r2", "output": None}})
+    assert say(d, {"type": "rate_limits.updated", "rate_limits": None}) == []
+
+
+def test_a_reply_whose_end_was_lost_does_not_hold_up_the_next() -> None:
+    d = dialect()
+    started(d)
+    assert [m["type"] for m in sent(d.end_turn())] == ["input_audio_buffer.commit"]
+    fault = {"type": "error", "error": {"code": "response_cancel_not_active"}}
+    assert sent(say(d, fault)) == [{"type": "response.create"}]
+    assert say(d, fault) == []

@@ -55,7 +55,7 @@ def test_the_companion_is_asked_with_the_token_and_its_grant_is_read() -> None:
     ("answer", "line", "fatal", "retry_after_s"),
     [
         (
-            (401, b'{"error":{"message":"no such token"}}', {}),
+            (401, b'{"error":{"code":"unauthorized","message":"no such token"}}', {}),
             "401: no such token; check",
             True,
             None,
@@ -63,6 +63,14 @@ def test_the_companion_is_asked_with_the_token_and_its_grant_is_read() -> None:
         ((429, b"{}", {"Retry-After": "7"}), "answered 429: Too Many Requests", False, 7.0),
         ((429, b"{}", {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), "429", False, None),
         ((500, b"<html>", {}), "answered 500", False, None),
+        (
+            (401, b'{"error":{"code":"provider_refused","message":"Incorrect API key"}}', {}),
+            "401: Incorrect API key",
+            True,
+            None,
+        ),
+        ((200, b'{"error":"\xff"}', {}), "where JSON belongs", False, None),
+        ((200, b"{}", {"Content-Encoding": "gzip"}), "cannot be reached", False, None),
         (
             (200, b"<html>hi", {"Content-Type": "text/html"}),
             "text/html where JSON belongs",

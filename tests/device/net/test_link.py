@@ -115,6 +115,30 @@ def test_a_server_need_not_choose_a_subprotocol_but_no_other_one(
     assert not any("planted-token" in line for line in told)
 
 
+def test_a_url_that_makes_no_sense_is_one_line() -> None:
+    with pytest.raises(LinkError, match="the grant's URL makes no sense") as caught:
+        Link(Grant("openai", "wss://[bad"))
+    assert caught.value.fatal
+
+
+def test_the_secret_is_for_the_host_that_was_granted() -> None:
+    asked: list[str] = []
+
+    def elsewhere(peer: ServerConnection, _request: Request) -> Response:
+        answer = peer.respond(302, "")
+        answer.headers["Location"] = url + "/stolen"
+        return answer
+
+    def note(peer: ServerConnection) -> None:
+        assert peer.request
+        asked.append(peer.request.path)
+
+    with ws_server(note) as url, ws_server(note, process_request=elsewhere) as first:
+        with pytest.raises(LinkError, match="Redirect limit"):
+            Link(Grant("openai", first, Auth("bearer", "ek_planted")))
+        assert asked == []
+
+
 def test_public_headers_are_sent() -> None:
     seen: list[str | None] = []
 

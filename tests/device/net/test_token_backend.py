@@ -132,3 +132,8 @@ def test_a_wish_for_a_codec_is_in_the_grant() -> None:
         backend = TokenBackend(server.url, "wss://x/v1/realtime", "m", {}, codec="g711_alaw")
         grant = backend.mint(REQUEST, NOW)
     assert grant.input == grant.output == Encoding("g711_alaw", 8000)
+
+
+def test_an_end_beyond_all_time_is_none() -> None:
+    with http_server((200, b'{"value":"ek","expires_at":' + b"9" * 400 + b"}", {})) as server:
+        assert token(server.url).mint(REQUEST, NOW).expires_at is None
