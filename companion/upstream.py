@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import httpx
 import msgspec
+from msgspec import Meta
 
 from companion.errors import ConfigError, RequestError
 
@@ -15,29 +16,47 @@ if TYPE_CHECKING:
     from companion.settings import UpstreamSettings
 
 T = TypeVar("T")
+Secret = Annotated[str, Meta(min_length=1)]
+Epoch = Annotated[float, Meta(ge=-(2**53), le=2**53)]  # seconds; some services send fractions
 
 _LONGEST_LINE = 300
+_MOST_DIGITS = 6  # of a Retry-After
 
 
 class UpstreamFault(msgspec.Struct, frozen=True):
     """`error` of a refusal, where it is an object."""
 
-    message: str = ""
+    message: str | None = None
+    code: Any = None
 
 
 class UpstreamError(msgspec.Struct, frozen=True):
     """The shapes of a refusal: `error` as object or text, or a `message` beside it."""
 
     error: UpstreamFault | str | None = None
-    message: str = ""
+    message: str | None = None
 
 
 class Upstream:
-    """One service. `headers` go with every request; what they hold is never logged."""
+    """One service. `headers` go with every request; what they hold is never logged.
 
-    def __init__(self, base_url: str, timeout_s: float, headers: dict[str, str] | None = None) -> None:
+    `mends`: what the owner can do about a refusal, as "; do this", by the service's own error code.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        timeout_s: float,
+        headers: dict[str, str] | None = None,
+        *,
+        mends: dict[str, str] | None = None,
+    ) -> None:
         self._base_url = base_url.rstrip("/")
         self._timeout_s = timeout_s
+        # The last word alone: of "Bearer KEY" a service may echo the key without the rest.
+        words = {value.split()[-1] for value in (headers or {}).values() if value.strip()}
+        self._hidden = sorted(words, key=len, reverse=True)
+        self._mends = mends or {}
         self._http = httpx.AsyncClient(base_url=self._base_url, headers=headers, timeout=timeout_s)
 
     async def post(
@@ -72,17 +91,41 @@ class Upstream:
             text = f"the provider at {self._base_url} cannot be reached: {type(error).__name__}"
             raise RequestError(502, "provider_unreachable", text) from error
         if not answer.is_success:
-            raise _refusal(answer)
+            raise self._refusal(answer)
         try:
             return msgspec.json.decode(answer.content, type=shape)
         except msgspec.ValidationError as error:
-            reason = f"{_words(answer) or error}"
+            reason = self._line(_words(answer) or str(error))
             text = f"the provider's answer to {path.partition('?')[0]} makes no sense: {reason}"
             raise RequestError(502, "provider_answer", text) from error
         except (msgspec.DecodeError, RecursionError) as error:
-            kind = answer.headers.get("Content-Type", "no type")[:60]
+            kind = self._line(answer.headers.get("Content-Type", "no type"))[:60]
             text = f"the provider answered {path.partition('?')[0]} with {kind} where JSON belongs"
             raise RequestError(502, "provider_answer", text) from error
+
+    def _refusal(self, answer: httpx.Response) -> RequestError:
+        """Pass the status on: a device can act on 429 and 503, and must not try again after 401."""
+        line = self._line(_words(answer) or answer.reason_phrase or "no reason given")
+        mend = self._mends.get(str(_fault(answer).code), "")
+        wait = answer.headers.get("Retry-After", "")
+        return RequestError(
+            answer.status_code if answer.status_code >= 400 else 502,
+            "provider_refused",
+            f"the provider answered {answer.status_code}: {line}{mend}",
+            retry_after_s=float(wait) if wait.isdecimal() and len(wait) <= _MOST_DIGITS else None,
+        )
+
+    def _line(self, text: str) -> str:
+        """Return a service's words as one line, cut, without what the headers hold."""
+        for hidden in self._hidden:
+            text = text.replace(hidden, "***")
+        line = "".join(char if char.isprintable() else " " for char in text)
+        return " ".join(line.split())[:_LONGEST_LINE]
+
+
+def epoch(at: float | None) -> int | None:
+    """Return a service's time in whole seconds; None where it sends none, or 0 for none."""
+    return max(0, int(at or 0)) or None
 
 
 def read_key(provider: str, settings: UpstreamSettings) -> str:
@@ -109,24 +152,16 @@ def socket_url(base_url: str, path: str) -> str:
     return f"{'wss' if scheme == 'https' else 'ws'}://{rest}{path}"
 
 
-def _refusal(answer: httpx.Response) -> RequestError:
-    """Pass the status on: a device can act on 429 and 503, and must not try again after 401."""
-    line = _words(answer) or answer.reason_phrase or "no reason given"
-    wait = answer.headers.get("Retry-After", "")
-    return RequestError(
-        answer.status_code if answer.status_code >= 400 else 502,
-        "provider_refused",
-        f"the provider answered {answer.status_code}: {line}",
-        retry_after_s=float(wait) if wait.isdigit() else None,
-    )
-
-
-def _words(answer: httpx.Response) -> str:
-    """Find the words of an error in the shapes that services use, as one line; "" when there are none."""
+def _fault(answer: httpx.Response) -> UpstreamFault:
+    """Find an error in the shapes that services use; an empty one when there is none."""
     try:
         found = msgspec.json.decode(answer.content, type=UpstreamError)
     except (msgspec.MsgspecError, RecursionError):
-        return ""
-    text = found.error.message if isinstance(found.error, UpstreamFault) else found.error
-    line = "".join(char if char.isprintable() else " " for char in text or found.message)
-    return " ".join(line.split())[:_LONGEST_LINE]
+        return UpstreamFault()
+    if isinstance(found.error, UpstreamFault):
+        return UpstreamFault(found.error.message or found.message, found.error.code)
+    return UpstreamFault(found.error or found.message)
+
+
+def _words(answer: httpx.Response) -> str:
+    return (_fault(answer).message or "").strip()

@@ -11,7 +11,7 @@ import pytest
 
 from companion.errors import ConfigError, RequestError
 from companion.settings import OpenAISettings
-from companion.upstream import Upstream, read_key, socket_url
+from companion.upstream import Upstream, epoch, read_key, socket_url
 from tests.servers import Answer, http_server
 
 if TYPE_CHECKING:
@@ -72,6 +72,50 @@ def test_a_service_that_is_busy_says_when_to_come_again() -> None:
     with pytest.raises(RequestError) as caught:
         ask((429, b"{}", {"Retry-After": "7"}))
     assert caught.value.retry_after_s == 7
+
+
+@pytest.mark.parametrize("wait", ["²", "9" * 400, "-1", "inf", "Fri, 31 Dec 1999 23:59:59 GMT"])
+def test_a_time_that_is_none_or_absurd_is_not_passed_on(wait: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        ask((503, b"{}", {"Retry-After": wait}))
+    assert caught.value.retry_after_s is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (401, b'{"error":{"message":"bad header Bearer sk-planted"}}', {}),
+        (401, b'{"error":"sk-planted?"}', {}),
+        (401, b'{"message":"' + b"x" * 292 + b'sk-planted"}', {}),
+        (200, b'{"error":{"message":"bad header Bearer sk-planted"}}', {}),
+        (200, b"<html>", {"Content-Type": "text/sk-planted"}),
+    ],
+)
+def test_a_service_that_echoes_the_key_does_not_put_it_into_the_line(answer: Answer) -> None:
+    with pytest.raises(RequestError) as caught:
+        ask(answer)
+    assert "***" in str(caught.value)
+    assert "sk-pl" not in str(caught.value)
+
+
+@pytest.mark.parametrize("code", ["disabled", 5, None, ["x"]])
+def test_the_service_s_own_code_leads_to_the_mend(code: Any) -> None:
+    async def once(url: str) -> None:
+        upstream = Upstream(url, 2.0, mends={"disabled": "; do this"})
+        try:
+            await upstream.get("/x", answer=Minted)
+        finally:
+            await upstream.close()
+
+    body = json.dumps({"error": {"code": code, "message": None}, "message": "no"}).encode()
+    with http_server((400, body, {})) as server, pytest.raises(RequestError) as caught:
+        asyncio.run(once(server.url))
+    assert str(caught.value) == f"the provider answered 400: no{'; do this' if code == 'disabled' else ''}"
+
+
+@pytest.mark.parametrize(("at", "whole"), [(None, None), (0, None), (-1, None), (0.5, None), (9.5, 9)])
+def test_a_time_in_whole_seconds(at: float | None, whole: int | None) -> None:
+    assert epoch(at) == whole
 
 
 def test_a_service_that_is_down_is_named() -> None:
