@@ -7,7 +7,8 @@ import hmac
 import logging
 import secrets
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse
 from starlette.routing import WebSocketRoute
@@ -27,12 +28,13 @@ log = logging.getLogger(__name__)
 PATH = "/v1/gateway"
 
 
-class _Ticket(NamedTuple):
+@dataclass(frozen=True)
+class _Ticket:
     """`expires_at`: epoch seconds."""
 
     leg: Leg
     device: str
-    secret: str
+    secret: str = field(repr=False)
     expires_at: float
 
 

@@ -6,7 +6,6 @@ Source: the WebRTC 1.0 recommendation (offer and answer, trickled candidates).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -143,8 +142,7 @@ class Peer:
         self._end("")
         if self._pump:
             self._pump.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._pump
+            await asyncio.gather(self._pump, return_exceptions=True)
         try:
             async with asyncio.timeout(_CLOSE_S):
                 await self._close()
@@ -168,17 +166,25 @@ class Peer:
             self._pump = asyncio.create_task(self._hear(track))
 
     async def _hear(self, track: MediaStreamTrack) -> None:
+        try:
+            await self._hear_on(track)
+        except MediaStreamError:
+            return  # the track is over, and the connection says why
+        except Exception:
+            log.exception("the provider's sound cannot be taken")
+            self._end("the provider's sound broke off")
+
+    async def _hear_on(self, track: MediaStreamTrack) -> None:
         to_pcm = ToPcm()
         expected: int | None = None
-        with contextlib.suppress(MediaStreamError):
-            while True:
-                frame: AudioFrame = await track.recv()  # type: ignore[assignment]  # an audio track gives audio
-                at = frame.pts or 0  # in samples of the frame's own rate
-                lost = (at - expected) // frame.samples if expected is not None else 0
-                if 0 < lost <= _MOST_LOST:
-                    self._on_sound(SILENCE * lost)
-                expected = at + frame.samples
-                self._on_sound(to_pcm(frame))
+        while True:
+            frame: AudioFrame = await track.recv()  # type: ignore[assignment]  # an audio track gives audio
+            at = frame.pts or 0  # in samples of the frame's own rate
+            lost = (at - expected) // frame.samples if expected is not None else 0
+            if 0 < lost <= _MOST_LOST:
+                self._on_sound(SILENCE * lost)
+            expected = at + frame.samples
+            self._on_sound(to_pcm(frame))
 
     def _state_changed(self) -> None:
         if "failed" in (self._pc.connectionState, self._ice.state):

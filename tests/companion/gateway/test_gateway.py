@@ -12,6 +12,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from companion.errors import CompanionError
+from companion.gateway.gateway import Gateway
+from companion.gateway.openai import OpenAICallLeg
 from tests.companion.gateway.parties import WAIT_S, gateway, openai, opened, outspeed
 from tests.companion.talk import Client, recognised, session, silence, speech
 from tests.servers import until
@@ -237,3 +239,11 @@ def test_the_companion_stops(tmp_path: Path) -> None:
         for bridge in list(door.gateway._live):
             bridge.end(1012, "the companion stops")
         assert closing(client) == (1012, "the companion stops")
+
+
+def test_a_ticket_s_secret_is_in_no_repr() -> None:
+    door = Gateway()
+    _, secret = door.add(OpenAICallLeg("http://x", "ek_planted"), "kitchen", 9e9)
+    assert "kitchen" in repr(door._tickets)
+    assert secret not in repr(door._tickets)
+    assert "planted" not in repr(door._tickets)

@@ -123,6 +123,26 @@ def test_lost_packets_are_silence_of_the_same_length() -> None:
     asyncio.run(talk())
 
 
+def test_sound_that_cannot_be_taken_ends_the_connection_with_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(_: bytes) -> None:
+        raise ValueError("Invalid data found when processing input")
+
+    async def talk() -> None:
+        two = Two()
+        two.peer._on_sound = broken
+        await two.connect(Tone())
+        async with asyncio.timeout(WAIT_S):
+            assert await two.peer.ended == "the provider's sound broke off"
+        await two.peer.close()
+        assert two.peer._pc.connectionState == "closed"
+        await two.close()
+
+    asyncio.run(talk())
+    assert "cannot be taken" in caplog.text
+
+
 def test_the_other_side_hangs_up() -> None:
     async def talk() -> None:
         two = Two()
