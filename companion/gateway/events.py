@@ -93,7 +93,7 @@ class EventBridge(Bridge):
             return
         if event.type in ("session.created", "session.updated"):
             self.uplink.unmute()
-            self._client_turns = _client_turns(event)
+            self._client_turns = _client_turns(event, before=self._client_turns)
         if event.error and event.error.get("event_id") == _CLEAR_ID:
             log.info("the provider does not know the gateway's clear: %s", event.error.get("code"))
             return
@@ -116,9 +116,11 @@ class EventBridge(Bridge):
             self.to_device(text)
 
 
-def _client_turns(event: Event) -> bool:
-    """Tell whether the session's turn detection is off, in either shape; unknown is no."""
+def _client_turns(event: Event, *, before: bool) -> bool:
+    """Tell whether the session's turn detection is off, in either shape; `before` where it does not say."""
     session = event.session or {}
     audio = session.get("audio")
     place = audio.get("input") if isinstance(audio, dict) else session
-    return isinstance(place, dict) and "turn_detection" in place and place["turn_detection"] is None
+    if not isinstance(place, dict) or "turn_detection" not in place:
+        return before
+    return place["turn_detection"] is None

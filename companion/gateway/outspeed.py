@@ -10,7 +10,7 @@ import contextlib
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 import msgspec
 from websockets.asyncio.client import connect
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from companion.gateway.media import Codec
     from companion.gateway.peer import Peer
 
+log = logging.getLogger(__name__)
 _socket_log = logging.getLogger(f"{__name__}.socket")
 _socket_log.setLevel(logging.WARNING)  # at DEBUG it tells the URL, and in it the secret
 
@@ -45,6 +46,14 @@ class Signal(msgspec.Struct, omit_defaults=True):
     sdp_mid: str | None = msgspec.field(default=None, name="sdpMid")
     sdp_index: int | None = msgspec.field(default=None, name="sdpMLineIndex")
     message: str | None = None
+
+
+class _Candidate(msgspec.Struct):
+    """A browser's RTCIceCandidate as it is."""
+
+    candidate: str | None = None
+    sdp_mid: str | None = msgspec.field(default=None, name="sdpMid")
+    sdp_index: int | None = msgspec.field(default=None, name="sdpMLineIndex")
 
 
 @dataclass(frozen=True)
@@ -72,14 +81,14 @@ class OutspeedLeg:
             async with connect(
                 url, max_size=_MOST_BYTES, open_timeout=_OPEN_S, close_timeout=1.0, logger=_socket_log
             ) as socket:
-                await self._signal(_Signalling(socket, peer), peer)
+                await self._signal(_Signalling(socket, peer, self.secret), peer)
         except InvalidStatus as error:
             status = error.response.status_code
             raise LegError(
                 f"Outspeed refused the signalling socket: HTTP {status}", fatal=is_final(status)
             ) from None
         except ConnectionClosed as error:
-            raise LegError(_closed(error)) from None
+            raise LegError(_closed(error, self.secret)) from None
         except (OSError, TimeoutError, WebSocketException) as error:
             # The error's own text may hold the URL, and with it the secret.
             raise LegError(
@@ -104,9 +113,10 @@ class OutspeedLeg:
 class _Signalling:
     """Offer, answer and candidates over one socket."""
 
-    def __init__(self, socket: ClientConnection, peer: Peer) -> None:
+    def __init__(self, socket: ClientConnection, peer: Peer, secret: str) -> None:
         self._socket = socket
         self._peer = peer
+        self._secret = secret
         self._ponged = asyncio.Event()
         self._answered = False
         self._early: list[Signal] = []
@@ -149,21 +159,30 @@ class _Signalling:
             case "candidate":
                 self._early.append(signal)
             case "error":
-                raise LegError(f"Outspeed reports: {one_line(signal.message or 'an error')}")
+                raise LegError(f"Outspeed reports: {_shown(signal.message or 'an error', self._secret)}")
 
     async def _candidate(self, signal: Signal) -> None:
         line = signal.candidate
-        if isinstance(line, dict):  # a browser's RTCIceCandidate as it is
-            inner = msgspec.convert({"type": "candidate", **line}, Signal, strict=False)
-            await self._candidate(inner)
+        if not isinstance(line, dict):
+            await self._peer.candidate(line or "", signal.sdp_mid, signal.sdp_index)
             return
-        await self._peer.candidate(line or "", signal.sdp_mid, signal.sdp_index)
+        try:
+            found = msgspec.convert(line, _Candidate, strict=False)
+        except msgspec.ValidationError as error:
+            log.warning("a candidate of the provider makes no sense: %s; left out", error)
+            return
+        await self._peer.candidate(found.candidate or "", found.sdp_mid, found.sdp_index)
 
     async def _send(self, signal: Signal) -> None:
         await self._socket.send(msgspec.json.encode(signal).decode())
 
 
-def _closed(error: ConnectionClosed) -> str:
+def _shown(text: str, secret: str) -> str:
+    """Return the service's words without the secret, which it knows from an URL's query."""
+    return one_line(text.replace(quote_plus(secret), secret), hide=secret)
+
+
+def _closed(error: ConnectionClosed, secret: str) -> str:
     got = error.rcvd
-    how = f"with {got.code} {one_line(got.reason)}".rstrip() if got else "without a word"
+    how = f"with {got.code} {_shown(got.reason, secret)}".rstrip() if got else "without a word"
     return f"Outspeed closed the signalling {how} before the peers were connected"
