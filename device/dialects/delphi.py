@@ -15,7 +15,7 @@ from device.dialects import delphi_wire as wire
 from device.dialects.delphi_frames import Frames
 from device.dialects.delphi_sound import Response
 from device.dialects.dialect import Decoded, ReplyAudio, Send, printable
-from device.dialects.plain import PlainDialect, read, text_only
+from device.dialects.plain import PlainDialect, read, text_only, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ class DelphiDialect(PlainDialect):
 
     def mint_again(self, code: int | None) -> bool:
         """A token is refused with a client error; the SDK has no rule for it, a new token may be taken."""
-        return code is not None and 4000 < code < 4100
+        return code in (401, 403) or (code is not None and 4000 < code < 4100)
 
     def mend(self, code: int | None) -> str:
         """Tell a session that was taken over from a token that is not taken."""
@@ -180,7 +180,8 @@ class DelphiDialect(PlainDialect):
             rung="live" if self._grant.resume == "live" else "fresh",
             ends_at=ends_at + self._offset if ends_at else None,
         )
-        listening = self._frames.listen(self._grant.session.get("listen") or {}) if self._listens else []
+        data = self._grant.session.get("listen")
+        listening = self._frames.listen(data if isinstance(data, dict) else {}) if self._listens else []
         return [opened, *listening]
 
     def _chat(self, message: wire.ChatMessage) -> list[Decoded]:
@@ -250,7 +251,7 @@ class DelphiDialect(PlainDialect):
 
     def _error(self, message: wire.ErrorMessage) -> list[Decoded]:
         fault = message.error
-        line = printable(f"{fault.code or 'an error'}: {fault.message or 'no message'}")
+        line = printable(f"{words_of(fault.code) or 'an error'}: {words_of(fault.message) or 'no message'}")
         told: list[Decoded] = [e.Troubled(self._attempt, f"the provider reports {line}")]
         # An error names no request: it may be the answer, so that nobody waits; one that follows is heard.
         return [*told, *self._no_reply()] if self._asked and not self._words else told

@@ -79,8 +79,10 @@ class ActionMessage(Part):
 
 
 class Fault(Part):
-    code: str = ""
-    message: str = ""
+    """Either may be null, or a number."""
+
+    code: Any = None
+    message: Any = None
 
 
 class ErrorMessage(Part):

@@ -100,10 +100,10 @@ class OutspeedDialect(OpenAIBetaDialect):
 
 def _words(content: Any) -> str:
     """Return the words of an item: its text, or the texts and transcripts of its parts; "" for none."""
-    if isinstance(content, str):
-        return content.strip()
-    if isinstance(content, dict):
-        return _words(content.get("text") or content.get("transcript"))
-    if isinstance(content, list):
-        return " ".join(filter(None, map(_words, content)))
-    return ""
+    parts = content if isinstance(content, list) else [content]
+    return " ".join(filter(None, map(_part_words, parts)))
+
+
+def _part_words(part: Any) -> str:
+    words = part.get("text") or part.get("transcript") if isinstance(part, dict) else part
+    return words.strip() if isinstance(words, str) else ""

@@ -116,6 +116,11 @@ def send(kind: str, **fields: Any) -> Send:
     return Send(encode({"type": kind, **fields}))
 
 
+def words_of(field: Any) -> str:
+    """Return what should be text: a number as it is written, "" for null and for what has no words."""
+    return str(field) if isinstance(field, str | int | float) else ""
+
+
 def text_only(frame: str | bytes) -> str:
     """Return a text frame; raises ProtocolError for binary."""
     if isinstance(frame, bytes):

@@ -14,7 +14,7 @@ from device.core import events as e
 from device.core.grant import Encoding
 from device.dialects import speko_wire as wire
 from device.dialects.dialect import Decoded, ReplyAudio, Send, printable
-from device.dialects.plain import PlainDialect, encode, read
+from device.dialects.plain import PlainDialect, encode, read, words_of
 from device.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -201,13 +201,14 @@ class SpekoDialect(PlainDialect):
         return [answer, e.Troubled(self._attempt, line)]
 
     def _error(self, message: wire.Fault) -> list[Decoded]:
-        line = printable(f"{message.code}: {message.message or 'no message'}")
+        code = words_of(message.code) or "UNKNOWN"
+        line = printable(f"{code}: {words_of(message.message) or 'no message'}")
         if self._opened:
             return [e.Troubled(self._attempt, f"the provider reports {line}")]
-        return [e.Lost(self._attempt, line, fatal=message.code in _FATAL_CODES)]
+        return [e.Lost(self._attempt, line, fatal=code in _FATAL_CODES)]
 
     def _end(self, message: wire.End) -> list[Decoded]:
-        why = printable(message.reason) or "no reason given"
+        why = printable(words_of(message.reason)) or "no reason given"
         return [*self._end_reply(), e.Lost(self._attempt, f"the provider has ended the session: {why}")]
 
     # --- turns and replies

@@ -45,13 +45,13 @@ class ToolCall(msgspec.Struct, rename="camel"):
 
 
 class Fault(msgspec.Struct):
-    """The frame `error`."""
+    """The frame `error`. Either may be null, or a number."""
 
-    code: str = "UNKNOWN"
-    message: str = ""
+    code: Any = None
+    message: Any = None
 
 
 class End(msgspec.Struct):
-    """The session is over."""
+    """The session is over. `reason` may be null."""
 
-    reason: str = ""
+    reason: Any = None

@@ -15,7 +15,7 @@ import msgspec
 
 from device.core import events as e
 from device.dialects.dialect import Decoded, ReplyAudio, printable
-from device.dialects.plain import PlainDialect, encode, read, send, text_only
+from device.dialects.plain import PlainDialect, encode, read, send, text_only, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,11 +47,11 @@ class Sound(msgspec.Struct):
 
 
 class Fault(msgspec.Struct):
-    """`type`: warning, invalid_request_error or fatal; `details` as pydantic gives them."""
+    """`type`: warning, invalid_request_error or fatal; `details` as pydantic gives them, or of any shape."""
 
-    type: str = ""
-    message: str | None = None
-    details: list[dict[str, Any]] | None = None
+    type: Any = None
+    message: Any = None
+    details: Any = None
 
 
 class ErrorEvent(msgspec.Struct):
@@ -272,11 +272,14 @@ def _seeded(session: dict[str, Any], grant: Grant, turns: Sequence[Turn]) -> tup
 
 def _line(fault: Fault) -> str:
     """Return what is wrong in one line: pydantic's first detail says where and why."""
-    line = fault.message or fault.type or "an error without words"
-    for detail in (fault.details or [])[:1]:
-        place = detail.get("loc")
-        where = ".".join(map(str, place)) if isinstance(place, list) else ""
-        line = f"{line}: {where}: {detail.get('msg', '')}"
+    line = words_of(fault.message) or words_of(fault.type) or "an error without words"
+    first = fault.details[0] if isinstance(fault.details, list) and fault.details else fault.details
+    if isinstance(first, dict):
+        place = first.get("loc")
+        where = ".".join(map(words_of, place)) if isinstance(place, list) else ""
+        line = f"{line}: {where}: {words_of(first.get('msg'))}"
+    elif words_of(first):
+        line = f"{line}: {words_of(first)}"
     return printable(line, 300)
 
 

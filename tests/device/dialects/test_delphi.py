@@ -439,6 +439,14 @@ def test_a_listener_says_who_it_is_and_what_it_wants() -> None:
     assert action["browserAction"] == wanted
 
 
+@pytest.mark.parametrize("data", ["booth-1", ["booth-1"], 5, None])
+def test_a_listener_whose_data_is_no_object_listens_without(data: Any) -> None:
+    channel = Channel("listen", listen=data)
+    opened, *frames = channel.open()
+    assert isinstance(opened, e.Opened)
+    assert sent(frames)[1]["browserAction"]["data"] == {}
+
+
 def test_a_caption_belongs_to_the_sound_that_follows() -> None:
     channel = Channel("listen")
     channel.open()
@@ -466,6 +474,11 @@ def test_an_error_is_told_and_the_rest_is_ignored(channel: Channel) -> None:
         e.Troubled(3, "the provider reports RUNTIME_ERROR: no model")
     ]
     assert events(channel.says("error", error={}))[0].text.endswith("an error: no message")
+    odd = [{"code": 401, "message": None}, {"code": None, "message": ["no"]}]
+    assert [events(channel.says("error", error=one))[0].text for one in odd] == [
+        "the provider reports 401: no message",
+        "the provider reports an error: no message",
+    ]
     channel.dialect.say("hi")  # an error may be its answer
     told = events(channel.says("error", error=error))
     assert [type(one) for one in told] == [e.Troubled, e.ReplyStarted, e.ReplyEnded]

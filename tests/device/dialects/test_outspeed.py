@@ -111,6 +111,8 @@ def test_a_new_session_is_seeded_as_any_other() -> None:
         (["Hello.", "You."], "Hello. You."),
         ({"text": "Hello."}, "Hello."),
         ([{"type": "audio", "transcript": None}, 5, None], ""),
+        ([["Hello."], {"text": ["You."]}], ""),
+        (json.loads("[" * 900 + "]" * 900), ""),
         (None, ""),
         (7, ""),
     ],

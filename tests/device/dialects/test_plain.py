@@ -11,7 +11,7 @@ from device.core import events as e
 from device.core.grant import Encoding, Grant
 from device.core.sessions import Turn
 from device.dialects.dialect import Send
-from device.dialects.plain import PlainDialect, encode, read, send, text_only
+from device.dialects.plain import PlainDialect, encode, read, send, text_only, words_of
 from device.errors import ProtocolError
 
 GRANT = Grant("speko", "ws://x", provider="speko", output=Encoding("g711_ulaw", 8000))
@@ -69,3 +69,8 @@ def test_what_makes_no_sense_is_one_line(frame: str) -> None:
 def test_binary_where_text_belongs_is_one_line() -> None:
     with pytest.raises(ProtocolError, match="2 bytes of binary"):
         text_only(b"\0\1")
+
+
+def test_a_field_without_words_is_empty() -> None:
+    assert [words_of(field) for field in ("no", 401, 1.5)] == ["no", "401", "1.5"]
+    assert [words_of(field) for field in (None, [], {}, [["no"]])] == [""] * 4

@@ -261,6 +261,10 @@ def test_an_error_before_ready_ends_the_attempt_with_its_own_words() -> None:
 def test_an_error_after_ready_is_told_and_the_session_goes_on() -> None:
     d = dialect()
     assert tell(d, "error", code="X", message="busy") == [e.Troubled(N, "the provider reports X: busy")]
+    assert tell(d, "error", code=401, message=None) == [e.Troubled(N, "the provider reports 401: no message")]
+    assert tell(d, "error", code=None, message={"no": "words"}) == [
+        e.Troubled(N, "the provider reports UNKNOWN: no message")
+    ]
     assert d.end_turn() == [COMMIT]
 
 
@@ -270,6 +274,7 @@ def test_the_end_ends_the_reply_and_the_session() -> None:
         e.ReplyEnded(N, "reply-1", audio=True),
         e.Lost(N, "the provider has ended the session: ttl"),
     ]
+    assert tell(dialect(), "end", reason=None) == tell(dialect(), "end")
     assert tell(dialect(), "end")[-1] == e.Lost(N, "the provider has ended the session: no reason given")
 
 

@@ -292,6 +292,23 @@ def test_errors_by_kind() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        ({"type": None, "message": None, "details": None}, "an error without words"),
+        ({"type": "warning", "message": 503}, "503"),
+        ({"message": "no", "details": "the voice is gone"}, "no: the voice is gone"),
+        ({"message": "no", "details": ["the voice is gone", 5]}, "no: the voice is gone"),
+        ({"message": "no", "details": {"loc": ["a", 0, []], "msg": None}}, "no: a.0.: "),
+        ({"message": "no", "details": []}, "no"),
+        ({"message": {"no": "words"}, "type": ["warning"]}, "an error without words"),
+    ],
+)
+def test_an_error_of_any_shape_is_told(error: Any, line: str) -> None:
+    told = play(opened(), {"type": "error", "error": error})
+    assert told == [e.Troubled(1, f"the provider reports {line}")]
+
+
 def test_before_it_is_open_only_its_state_counts() -> None:
     dialect = UnmuteDialect(1, grant(), (), 0.0)
     assert play(dialect, CREATED, sound(), word("x"), DONE, {"type": "unmute.future"}) == []
