@@ -49,7 +49,10 @@ class BackendError(PresselError):
 
 
 class LinkError(PresselError):
-    """The session's socket is refused or gone; `fatal`: trying again cannot help. `code`: of its close."""
+    """The session's socket is refused or gone; `fatal`: trying again cannot help.
+
+    `code`: of its close, or of the HTTP answer that refused it.
+    """
 
     def __init__(self, text: str, *, fatal: bool = False, code: int | None = None) -> None:
         super().__init__(text)

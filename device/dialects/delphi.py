@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from device.core.sessions import Turn
 
 _REDIAL_S = 2.0
+_TICK_S = 5.0
+_PING_TICKS = 6  # the protocol's 30 s
+_WORDS_TICKS = 2  # that words wait for their sound
 _KNOWN_LIMIT = 4096  # messages, to tell a second time from a first
 _LONGEST_CURSOR = 200
 _DEAF = "this Delphi mode hears no voice; type with: pressel ctl say TEXT"
@@ -31,17 +34,17 @@ _DEAF = "this Delphi mode hears no voice; type with: pressel ctl say TEXT"
 
 @dataclass
 class _Reply:
-    """A reply that is not whole yet. `quiet_pings`: how often it was time to ping since its last news."""
+    """A reply that is not whole yet. `quiet_ticks`: since its last news."""
 
     worded: bool
     sounded: bool = False
-    quiet_pings: int = 0
+    quiet_ticks: int = 0
 
 
 class DelphiDialect(PlainDialect):
     """One session's channel, over as many sockets as it takes."""
 
-    ping_s = 30.0
+    ping_s = _TICK_S
 
     def __init__(self, attempt: int, grant: Grant, turns: Sequence[Turn], clock_offset_s: float) -> None:
         super().__init__(attempt, grant, turns, clock_offset_s)
@@ -55,7 +58,8 @@ class DelphiDialect(PlainDialect):
         self._known: dict[str, None] = {}
         self._asked = False  # the answer's sound has not begun
         self._words: list[str] = []  # that wait for their sound
-        self._quiet_pings = 0  # since words came
+        self._ticks = 0
+        self._quiet_ticks = 0  # since words came
         self._texts = 0
         self._replies: dict[str, _Reply] = {}
         self._responses: dict[str, Response] = {}
@@ -92,13 +96,14 @@ class DelphiDialect(PlainDialect):
         """Keep the channel alive, and give up on what has not been heard of for a whole interval."""
         if not self._opened:
             return []
-        found: list[Decoded] = [self._frames.ping()]
-        self._quiet_pings += 1
-        if self._quiet_pings > 1:
+        self._ticks += 1
+        found: list[Decoded] = [] if self._ticks % _PING_TICKS else [self._frames.ping()]
+        self._quiet_ticks += 1
+        if self._quiet_ticks >= _WORDS_TICKS:
             found += self._flush_words()
         for reply_id, reply in list(self._replies.items()):
-            reply.quiet_pings += 1
-            if reply.quiet_pings > 1:
+            reply.quiet_ticks += 1
+            if reply.quiet_ticks > _PING_TICKS:
                 found += self._end(reply_id, "the rest of the reply did not come")
         return found
 
@@ -121,7 +126,7 @@ class DelphiDialect(PlainDialect):
         if self._listens:
             return self._no_reply("Delphi's listen mode takes no written words")
         told = self._flush_words()
-        self._asked, self._quiet_pings = True, 0
+        self._asked, self._quiet_ticks = True, 0
         asking = self._ask(text)
         if self._down:
             self._kept.append(asking)
@@ -195,7 +200,7 @@ class DelphiDialect(PlainDialect):
                 return [e.ReplyText(self._attempt, reply_id, words)]
         told = self._flush_words() if self._listens else []  # a caption is of one sound
         self._words.append(words)
-        self._quiet_pings = 0
+        self._quiet_ticks = 0
         waits = self._listens or (self._asked and self._mode == "audio_playback")
         return told if waits else self._flush_words()
 
@@ -261,7 +266,7 @@ class DelphiDialect(PlainDialect):
     def _begin(self, reply_id: str) -> list[Decoded]:
         """Start a reply, with the words that wait; one that has started has news."""
         if reply_id in self._replies:
-            self._replies[reply_id].quiet_pings = 0
+            self._replies[reply_id].quiet_ticks = 0
             return []
         self._asked = False
         words, self._words = " ".join(self._words), []

@@ -42,6 +42,10 @@ DIALECTS: dict[str, Callable[[int, Grant, Sequence[Turn], float], Dialect]] = {
 _LEAST_LIFE_S = 5.0  # a secret that ends sooner is not worth connecting with
 
 
+class _RefusedError(Exception):
+    """The secret was refused; a new one may be taken."""
+
+
 class Attempt:
     """Reports Opened and everything after it, or one Lost. `cancel` ends it in whatever stage it is.
 
@@ -90,12 +94,10 @@ class Attempt:
 
     def _run(self) -> None:
         try:
-            session = self._open(self._request)
-            if session and session.run(last=False):
-                session.close()
-                again = self._open(msgspec.structs.replace(self._request, resume_session=None))
-                if again:
-                    again.run()
+            try:
+                self._talk(self._request, last=False)
+            except _RefusedError:
+                self._talk(msgspec.structs.replace(self._request, resume_session=None), last=True)
         except BackendError as error:
             self._on_event(e.Lost(self.number, str(error), error.fatal, error.retry_after_s))
         except LinkError as error:
@@ -104,20 +106,33 @@ class Attempt:
             self._on_death(error)
             raise
 
-    def _open(self, request: GrantRequest) -> Session | None:
+    def _talk(self, request: GrantRequest, *, last: bool) -> None:
+        """Mint, connect, receive; _RefusedError when a new secret may help and this was not the last try."""
         grant = self._mint(request)
         if self._cancelled:
-            return None
+            return
         if grant.notice:
             self._on_event(e.Troubled(self.number, printable(grant.notice, 400)))
         dialect = DIALECTS[grant.dialect](self.number, grant, self._turns, self._offset)
-        session = Session(self.number, lambda: Link(grant), dialect, self.downlink, on_event=self._on_event)
+        try:
+            session = Session(
+                self.number, lambda: Link(grant), dialect, self.downlink, on_event=self._on_event
+            )
+        except LinkError as error:
+            if last or not dialect.mint_again(error.code):
+                raise
+            self._on_event(e.Troubled(self.number, f"{error}; asking for a new session"))
+            raise _RefusedError from None
+        if not self._keep(session):
+            session.close()
+        elif session.run(last=last):
+            session.close()
+            raise _RefusedError
+
+    def _keep(self, session: Session) -> bool:
         with self._lock:
-            if not self._cancelled:
-                self.session = session
-                return session
-        session.close()
-        return None
+            self.session = None if self._cancelled else session
+            return self.session is not None
 
     def _mint(self, request: GrantRequest) -> Grant:
         grant = self._backend.mint(request, self._now())

@@ -195,9 +195,8 @@ def _open(grant: Grant, timeout_s: float) -> websocket.WebSocket:
         )
     except websocket.WebSocketBadStatusException as error:
         status = error.status_code
-        raise LinkError(
-            f"{where} refused the session with HTTP {status}", fatal=status in (400, 404)
-        ) from None
+        line = f"{where} refused the session with HTTP {status}"
+        raise LinkError(line, fatal=status in (400, 404), code=status) from None
     except ssl.SSLError as error:
         raise LinkError(f"TLS to {where} failed: {printable(str(error))}; is the clock right?") from None
     except (websocket.WebSocketTimeoutException, TimeoutError):

@@ -195,3 +195,16 @@ def test_a_refused_token_is_minted_once_more_without_the_old_session() -> None:
             assert wanted == ["s-old", None]
             assert isinstance(end, ends)
             assert not isinstance(end, e.Lost) or (end.fatal and "key at the companion" in end.reason)
+
+
+def test_a_token_refused_at_the_upgrade_is_minted_once_more_too() -> None:
+    with ws_server(lambda _peer: None, process_request=lambda peer, _: peer.respond(403, "")) as url:
+        answer = json.dumps({"dialect": "delphi", "url": url, "session_id": "s-1"})
+        with http_server((200, answer.encode(), {})) as backend:
+            rig = Rig()
+            rig.start(CompanionBackend(backend.url, "t"))
+            told, end = rig.next(), rig.next()
+        assert isinstance(told, e.Troubled)
+        assert told.text.endswith("HTTP 403; asking for a new session")
+        assert isinstance(end, e.Lost)
+        assert len(backend.asked) == 2
