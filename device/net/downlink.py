@@ -41,7 +41,7 @@ _WAITING_LIMIT = 8 << 20  # bytes of sound held for replies nobody decided on
 
 
 class Downlink:
-    """Sound of admitted replies goes to the player; `rate`: the wire's, in Hz."""
+    """Sound of admitted replies goes to the player."""
 
     def __init__(self, player: Player) -> None:
         self._player = player
@@ -53,7 +53,7 @@ class Downlink:
         self.first_at: dict[str, float] = {}  # when each reply's first sound came, monotonic seconds
 
     def audio(self, reply_id: str, item_id: str, pcm: bytes, rate: int) -> None:
-        """Take a piece of sound, in the receiver's thread."""
+        """Take a piece of sound, PCM16 mono at `rate` Hz, in the receiver's thread."""
         with self._lock:
             verdict = self._verdicts.get(reply_id)
             if verdict is False:
