@@ -1,3 +1,5 @@
+"""The commands for an Unmute server's voices, against a real HTTP server."""
+
 from __future__ import annotations
 
 import json
@@ -53,6 +55,7 @@ def test_the_voices_are_listed(tmp_path: Path, server: str, capsys: pytest.Captu
     assert command(tmp_path, server, "list", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["voices"][0] == {"name": "Watercooler", "path": PATH}
+    assert [voice["name"] for voice in facts["voices"]] == ["Watercooler", "Quiz show"]  # one has no name
 
 
 def test_a_voice_is_added(tmp_path: Path, server: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,3 +1,5 @@
+"""Sound from RTP on its way to the device: replies, gaps, jitter."""
+
 from __future__ import annotations
 
 import base64

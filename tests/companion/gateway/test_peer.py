@@ -1,3 +1,5 @@
+"""The peer connection against another one: what comes up, goes over and ends."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""The pace of sound on its way to RTP, and the orders that wait for it."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Ogg pages, written and read."""
+
 from __future__ import annotations
 
 import io

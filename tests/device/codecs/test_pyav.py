@@ -1,3 +1,5 @@
+"""Opus and MP3 through PyAV: split anywhere, damaged, from other encoders."""
+
 from __future__ import annotations
 
 import io

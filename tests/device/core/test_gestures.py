@@ -1,3 +1,5 @@
+"""What presses of a button mean."""
+
 from device.core.events import Held, Pressed, Released, Woken
 from device.core.gestures import Gestures
 

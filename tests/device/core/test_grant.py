@@ -1,3 +1,5 @@
+"""The grant: secrets unseen, sizes of sound, what is loopback."""
+
 from typing import Any
 
 import pytest

@@ -1,3 +1,5 @@
+"""The waits between attempts."""
+
 from device.core.patience import Patience
 
 

@@ -1,3 +1,5 @@
+"""The bookkeeping of replies that were let through."""
+
 from device.core.replies import Replies
 
 

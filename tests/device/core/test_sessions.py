@@ -1,3 +1,5 @@
+"""What is remembered of a conversation, and how much of a reply was heard."""
+
 from device.core.sessions import Memory, Turn, heard_part
 
 

@@ -1,3 +1,5 @@
+"""Text from outside on one line."""
+
 from device.dialects.dialect import printable
 
 

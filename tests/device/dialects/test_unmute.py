@@ -1,3 +1,5 @@
+"""Unmute's protocol, message by message."""
+
 from __future__ import annotations
 
 import base64
