@@ -1,8 +1,9 @@
 """Outspeed's older self-hosted server: PCM16 in JSON text frames, and turns that the server finds by itself.
 
-A reply is what sounds from one `audio_end` to the next; words come beside it, in no order. Nothing is
-committed: silence makes the server answer, which it may do while the button is still held. Such an answer is
-kept until the turn has ended. A server that is talked over drops its reply and sends no `audio_end` for it.
+A reply is what sounds from one `audio_end` to the next; words come beside it, in no order, or alone. Nothing
+is committed: silence makes the server answer, which it may do while the button is still held. Such an answer
+is kept until the turn has ended. A server that is talked over drops its reply and sends no `audio_end` for
+it.
 Source: PyPI outspeed 0.2.12 (websocket/processors.py, plugins/cartesia_tts.py) and npm @outspeed/core 1.0.3.
 """
 
@@ -47,6 +48,7 @@ class _Reply:
     """`pieces`: what came so far, for one that has to be told later."""
 
     id: str
+    sounded: bool
     ended: bool = False
     pieces: list[e.ReplyText | ReplyAudio] = field(default_factory=list)
 
@@ -120,17 +122,29 @@ class OutspeedLegacyDialect(PlainDialect):
             case "message":
                 return self._message(read(text, _Message, "message").data)
             case "audio_end":
-                return self._end()
+                return self._end() or self._words_alone()
         return []
 
     def _audio(self, sound: bytes) -> list[Decoded]:
+        reply = self._reply
         begun: list[Decoded] = []
-        if self._reply is None or self._reply.ended:
-            self._replies += 1
-            self._reply, self._held = _Reply(f"reply-{self._replies}"), None
-            begun = [e.ReplyStarted(self._attempt, self._reply.id)]
-        reply, whole = self._reply, sound[: len(sound) // 2 * 2]
+        if reply is None or reply.ended:
+            reply = self._begin(sounded=True)
+            begun = [e.ReplyStarted(self._attempt, reply.id)]
+        whole = sound[: len(sound) // 2 * 2]
         return [*begun, *self._tell(reply), *self._told(reply, ReplyAudio(reply.id, reply.id, whole))]
+
+    def _words_alone(self) -> list[Decoded]:
+        """Give words that nothing sounded for as a reply of their own."""
+        if not self._words:
+            return []
+        reply = self._begin(sounded=False)
+        return [e.ReplyStarted(self._attempt, reply.id), *self._tell(reply), *self._end()]
+
+    def _begin(self, *, sounded: bool) -> _Reply:
+        self._replies += 1
+        self._reply, self._held = _Reply(f"reply-{self._replies}", sounded), None
+        return self._reply
 
     def _message(self, words: str) -> list[Decoded]:
         self._words += f"{' ' if self._words else ''}{printable(words, _LONGEST_WORDS)}"
@@ -156,7 +170,7 @@ class OutspeedLegacyDialect(PlainDialect):
         reply.ended = True
         if reply is self._held:
             return self._kept() if self._asked else []
-        return [e.ReplyEnded(self._attempt, reply.id, audio=True)]
+        return [e.ReplyEnded(self._attempt, reply.id, reply.sounded)]
 
     def _kept(self) -> list[Decoded]:
         """Tell a kept reply from its beginning, by another name: its own was refused."""
@@ -170,5 +184,7 @@ class OutspeedLegacyDialect(PlainDialect):
             else replace(piece, reply_id=reply.id)
             for piece in reply.pieces
         ]
-        ended: list[Decoded] = [e.ReplyEnded(self._attempt, reply.id, audio=True)] if reply.ended else []
+        ended: list[Decoded] = []
+        if reply.ended:
+            ended = [e.ReplyEnded(self._attempt, reply.id, reply.sounded)]
         return [e.ReplyStarted(self._attempt, reply.id), *pieces, *ended]

@@ -58,6 +58,7 @@ class SpekoDialect(PlainDialect):
         self._awaited = False  # a turn was ended and no reply to it has begun
         self._hushed = False  # an interrupted reply may still be on its way: what comes is dropped
         self._belated = False  # the last reply ended without its last words: they are not another reply's
+        self._cut = ""  # how those words begin
         self._withdrawn = ""  # the reply that the server itself took back
         self._quiet = 0  # ticks since the last frame of a reply
         self._turn = ""
@@ -84,7 +85,7 @@ class SpekoDialect(PlainDialect):
     def end_turn(self) -> list[Decoded]:
         """Commit the user's audio; the reply comes by itself."""
         ended = self._end_reply()
-        self._hushed = self._belated = False
+        self._trust()
         self._awaited = True
         if not self._turn:
             self._begin_turn()
@@ -162,7 +163,7 @@ class SpekoDialect(PlainDialect):
         return self._user_words(message) if message.role == "user" else self._reply_words(message)
 
     def _user_words(self, message: wire.Transcript) -> list[Decoded]:
-        self._hushed = self._belated = False
+        self._trust()
         if not self._turn:
             self._begin_turn()
         told = self._accept_turn()
@@ -172,7 +173,8 @@ class SpekoDialect(PlainDialect):
         return told
 
     def _reply_words(self, message: wire.Transcript) -> list[Decoded]:
-        if self._hushed or (self._belated and not self._reply):
+        late = self._belated and not self._reply and _bare(message.text).startswith(self._cut)
+        if self._hushed or late:
             return []
         self._quiet = 0
         begun = self._begin_reply()
@@ -237,10 +239,16 @@ class SpekoDialect(PlainDialect):
         reply, self._reply = self._reply, None
         if reply is None:
             return []
-        self._belated = not reply.final
+        self._belated, self._cut = not reply.final, _open_words(reply)
         return [e.ReplyEnded(self._attempt, reply.id, reply.sounded)]
 
+    def _trust(self) -> None:
+        """Believe that what comes is new, but for late words that are known by their beginning."""
+        self._hushed = False
+        self._belated = self._belated and bool(self._cut)
+
     def _hush(self) -> list[Decoded]:
+        self._cut = _open_words(self._reply) if self._reply else ""
         self._reply = None
         self._awaited, self._quiet = False, 0
         self._hushed = self._belated = True
@@ -249,6 +257,15 @@ class SpekoDialect(PlainDialect):
 
 def _send(kind: str, **fields: Any) -> Send:
     return Send(encode({"t": kind, **fields}))
+
+
+def _open_words(reply: Reply) -> str:
+    return _bare(reply.shown.removeprefix(reply.closed))
+
+
+def _bare(text: str) -> str:
+    """Return the letters and digits alone: last words differ from earlier ones in case and commas."""
+    return "".join(filter(str.isalnum, text)).casefold()
 
 
 def _negotiated(rate: Any, wished: Encoding) -> Encoding:

@@ -67,6 +67,24 @@ def test_a_reply_is_what_sounds_until_audio_end() -> None:
     assert say(d, sound())[0] == e.ReplyStarted(7, "reply-2")
 
 
+def test_words_alone_are_a_reply_that_is_kept_as_any() -> None:
+    d = dialect()
+    say(d, words("Hello."))
+    assert say(d, END) == [
+        e.ReplyStarted(7, "reply-1"),
+        e.ReplyText(7, "reply-1", "Hello. "),
+        e.ReplyEnded(7, "reply-1", audio=False),
+    ]
+    d.refuse_reply("reply-1")
+    assert d.end_turn() == kept(
+        e.ReplyText(7, "reply-1-kept", "Hello. "),
+        e.ReplyEnded(7, "reply-1-kept", audio=False),
+    )
+    say(d, words("Bye."))
+    assert d.end_turn() == []  # its sound may be on its way
+    assert say(d, sound())[1] == e.ReplyText(7, "reply-2", "Bye. ")
+
+
 def test_a_reply_that_was_talked_over_ends_with_the_users_turn() -> None:
     d = dialect()
     say(d, sound())

@@ -190,6 +190,36 @@ def test_after_an_interruption_what_was_on_its_way_is_dropped_until_the_next_tur
     assert d.decode(b"\1\2")[-1] == ReplyAudio("reply-2", "reply-2", b"\1\2")
 
 
+def test_last_words_of_a_cut_reply_do_not_begin_the_next_one() -> None:
+    d = replying()
+    tell(d, "transcript", role="assistant", text="Well.", final=True)
+    tell(d, "transcript", role="assistant", text="so it", final=False)
+    d.interrupt("reply-1", 200)
+    d.end_turn()
+    assert tell(d, "transcript", role="assistant", text="So, it is.", final=True) == []
+    tell(d, "transcript", role="user", text="what", final=True)
+    assert tell(d, "transcript", role="assistant", text="So it is.", final=True) == []
+    assert tell(d, "transcript", role="assistant", text="What else?", final=False)[-1] == (
+        e.ReplyText(N, "reply-2", "What else?")
+    )
+    d.decode(b"\1\2")
+    d.end_turn()
+    assert tell(d, "transcript", role="assistant", text="What else? Tea.", final=True) == []
+    assert d.decode(b"\1\2")[-2] == e.ReplyStarted(N, "reply-3")
+    assert tell(d, "transcript", role="assistant", text="What else", final=False) == [
+        e.ReplyText(N, "reply-3", "What else")
+    ]
+
+
+def test_a_reply_in_words_follows_a_cut_one_that_had_none() -> None:
+    d = replying()
+    d.interrupt("reply-1", 200)
+    d.end_turn()
+    assert tell(d, "transcript", role="assistant", text="Tea.", final=True)[-1] == (
+        e.ReplyText(N, "reply-2", "Tea.")
+    )
+
+
 def test_the_distrust_ends_with_a_second_of_quiet_or_the_users_words() -> None:
     d = replying()
     d.interrupt("reply-1", 200)
