@@ -5,6 +5,7 @@ Source: OpenAI API reference, POST /v1/realtime/client_secrets.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ import msgspec
 
 from companion.errors import ConfigError
 from companion.realtime_ga import audio_format, check_session, ga_session, minted
-from companion.upstream import Upstream, read_key, socket_url
+from companion.upstream import Epoch, Secret, Upstream, epoch, read_key, socket_url
 from companion.wire import Auth, Grant, without_live
 
 if TYPE_CHECKING:
@@ -48,16 +49,16 @@ class SecretRequest(msgspec.Struct, frozen=True):
 class MintedSession(msgspec.Struct, frozen=True):
     """The parts of the session that matter here; `expires_at` 0 means that it is not known yet."""
 
-    id: str = ""
-    expires_at: int | None = None
+    id: str | None = None
+    expires_at: Epoch | None = None
 
 
 class SecretAnswer(msgspec.Struct, frozen=True):
-    """The mint's answer."""
+    """The mint's answer; of the many services that speak it, some send the secret alone."""
 
-    value: str
-    expires_at: int
-    session: MintedSession = MintedSession()
+    value: Secret
+    expires_at: Epoch | None = None
+    session: MintedSession | None = None
 
     def __repr__(self) -> str:
         """Keep the secret out of logs and tracebacks."""
@@ -84,14 +85,15 @@ class OpenAI:
         )
         answer = await self._ask(minted(session, settings, model))
         url, secret = self._way(request, answer, model)
+        known = answer.session or MintedSession()
         return Grant(
             provider="openai",
-            session_id=answer.session.id,
+            session_id=known.id or "",
             resume=without_live(request.wish.turns),
             url=url,
             auth=Auth("bearer", secret),
-            expires_at=answer.expires_at,
-            session_ends_at=answer.session.expires_at or None,
+            expires_at=epoch(answer.expires_at),
+            session_ends_at=epoch(known.expires_at),
             session=session,
             input=audio_format(codec or settings.input_codec),
             output=audio_format(codec or settings.output_codec),
@@ -113,7 +115,8 @@ class OpenAI:
 
             assert self._gateway  # noqa: S101 - `make` has looked
             leg = OpenAICallLeg(f"{self._settings.base_url.rstrip('/')}/v1/realtime/calls", answer.value)
-            path, secret = self._gateway.add(leg, request.device, answer.expires_at)
+            ends_at = epoch(answer.expires_at) or time.time() + self._settings.secret_seconds
+            path, secret = self._gateway.add(leg, request.device, ends_at)
             return socket_url(request.base_url, path), secret
         base = self._settings.realtime_url or socket_url(self._settings.base_url, "/v1/realtime")
         return f"{base}?model={quote(model)}", answer.value

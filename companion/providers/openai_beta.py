@@ -13,7 +13,7 @@ import msgspec
 from companion.providers.openai import VENDOR, ExpiresAfter, check_names
 from companion.realtime_beta import beta_session, check_beta
 from companion.realtime_ga import audio_format, check_session, minted
-from companion.upstream import Upstream, read_key, socket_url
+from companion.upstream import Epoch, Secret, Upstream, epoch, read_key, socket_url
 from companion.wire import Auth, Grant, without_live
 
 if TYPE_CHECKING:
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 MODEL = "gpt-4o-realtime-preview"
 TRANSCRIPTION = "whisper-1"
 VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse")
+_MENDS = {"beta_api_shape_disabled": '; use the GA profile: provider = "openai"'}
 MARK = {"OpenAI-Beta": "realtime=v1"}
 
 
 class ClientSecret(msgspec.Struct, frozen=True):
     """`client_secret` of the answer."""
 
-    value: str
-    expires_at: int
+    value: Secret
+    expires_at: Epoch | None = None
 
     def __repr__(self) -> str:
         """Keep the secret out of logs and tracebacks."""
@@ -41,8 +42,8 @@ class SessionAnswer(msgspec.Struct, frozen=True):
     """The mint's answer; `expires_at` is the session's, where a service says it."""
 
     client_secret: ClientSecret
-    id: str = ""
-    expires_at: int | None = None
+    id: str | None = None
+    expires_at: Epoch | None = None
 
 
 class OpenAIBeta:
@@ -52,7 +53,7 @@ class OpenAIBeta:
         self._settings = settings
         key = read_key("openai-beta", settings)
         headers = {"Authorization": f"Bearer {key}", **MARK}
-        self._upstream = Upstream(settings.base_url, settings.timeout_s, headers)
+        self._upstream = Upstream(settings.base_url, settings.timeout_s, headers, mends=_MENDS)
 
     async def mint(self, request: MintRequest) -> Grant:
         """Ask for a session; the provider restores nothing, so the rung is seeded or fresh."""
@@ -66,13 +67,13 @@ class OpenAIBeta:
         return Grant(
             dialect="openai-beta",
             provider="openai-beta",
-            session_id=answer.id,
+            session_id=answer.id or "",
             resume=without_live(wish.turns),
             url=f"{self._socket_url()}?model={quote(model)}",
             auth=Auth("bearer", secret.value),
             headers=MARK,
-            expires_at=secret.expires_at,
-            session_ends_at=answer.expires_at or None,
+            expires_at=epoch(secret.expires_at),
+            session_ends_at=epoch(answer.expires_at),
             session=session,
             input=audio_format(wish.codec or settings.input_codec),
             output=audio_format(wish.codec or settings.output_codec),

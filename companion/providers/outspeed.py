@@ -6,14 +6,15 @@ Source: docs.outspeed.com (resume-session), outspeed-ai/voice-devtools, Outspeed
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
+from msgspec import Meta
 
 from companion.errors import ConfigError, RequestError
 from companion.providers.outspeed_session import SessionBody, check_session, session_body
-from companion.upstream import Upstream, read_key, socket_url
+from companion.upstream import Epoch, Upstream, epoch, read_key, socket_url
 from companion.wire import Auth, Grant, without_live
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ _NOT_ABOUT_THE_ID = {401, 403, 429, 502, 503}
 class Secret(msgspec.Struct, frozen=True):
     """`expires_at`: epoch seconds."""
 
-    value: str
-    expires_at: int | None = None
+    value: Annotated[str, Meta(min_length=1)]
+    expires_at: Epoch | None = None
 
     def __repr__(self) -> str:
         return "Secret(…)"
@@ -41,7 +42,7 @@ class Minted(msgspec.Struct, frozen=True):
     """The mint's answer."""
 
     client_secret: Secret
-    id: str = ""
+    id: str | None = None
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -107,11 +108,11 @@ class Outspeed:
         return Grant(
             provider="outspeed",
             dialect="outspeed",
-            session_id=minted.id,
+            session_id=minted.id or "",
             resume="live" if resumed else without_live(request.wish.turns),
             url=url,
             auth=auth,
-            expires_at=minted.client_secret.expires_at,
+            expires_at=epoch(minted.client_secret.expires_at),
             session_ends_at=None,
             session=session,
             notice="; ".join(filter(None, [notice, _thin(request)])),
@@ -128,7 +129,7 @@ class Outspeed:
 
         assert self._gateway  # noqa: S101 - `make` has looked
         leg = OutspeedLeg(socket_url(self._settings.base_url, "/v1/realtime/ws"), secret.value, model)
-        ends_at = secret.expires_at or time.time() + _SECRET_S
+        ends_at = epoch(secret.expires_at) or time.time() + _SECRET_S
         path, value = self._gateway.add(leg, request.device, ends_at)
         return socket_url(request.base_url, path), Auth("bearer", value)
 
@@ -140,7 +141,7 @@ class Outspeed:
             found = await upstream.get(path, answer=Address)
         finally:
             await upstream.close()
-        if not found.address.startswith(("http://", "https://")):
+        if not _is_http(found.address):
             raise RequestError(502, "provider_answer", "the function's address is no http address")
         return Grant(
             provider="outspeed",
@@ -166,9 +167,9 @@ def make(
     """Return the provider; ConfigError when its key or an endpoint's settings cannot be used."""
     for name, endpoint in endpoints.items():
         function = endpoint.outspeed.function_url
-        if function and not function.startswith(("http://", "https://")):
+        if function and not _is_http(function):
             raise ConfigError(
-                f'endpoints.{name}.outspeed.function_url = "{function}" must begin with http://'
+                f'endpoints.{name}.outspeed.function_url = "{function}" is no address such as http://host:8080'
             )
     hosted = {name: one for name, one in endpoints.items() if not one.outspeed.function_url}
     for name, endpoint in hosted.items():
@@ -182,6 +183,14 @@ def make(
             text = f'endpoints.{name}.outspeed: transport = "webrtc" needs pip install "pressel[webrtc]"'
             raise ConfigError(text)
     return Outspeed(settings, read_key("outspeed", settings) if hosted else "", gateway)
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that are no IPv6 address, a port above 65535
+        return False
 
 
 def _reachable(address: str, base: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,12 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from companion.providers.openai import SecretAnswer
+from companion.gateway.gateway import Gateway
+from companion.providers import MintRequest
+from companion.providers.openai import OpenAI, SecretAnswer
 from companion.serve import listen, url_of
-from companion.wire import Auth
+from companion.settings import Endpoint, OpenAIOptions, OpenAISettings
+from companion.wire import Auth, SessionRequest
 from tests.companion.talk import Running, http, running
 
 if TYPE_CHECKING:
@@ -111,6 +115,7 @@ def test_the_socket_is_secure_where_the_mint_is(tmp_path: Path) -> None:
         (Response("not json"), 502, "no type where JSON belongs"),
         (JSONResponse({"client_secret": {"value": "x"}}), 502, "missing required field `value`"),
         (JSONResponse({"value": 3, "expires_at": 1}), 502, "Expected `str`, got `int`"),
+        (JSONResponse({"value": "", "expires_at": 1}), 502, "Expected `str` of length >= 1"),
     ],
 )
 def test_an_upstream_fault_is_one_line_with_its_status(
@@ -124,6 +129,30 @@ def test_an_upstream_fault_is_one_line_with_its_status(
     assert says in message
     assert "\n" not in message
     assert got.headers.get("Retry-After") == ("7" if status == 429 else None)
+
+
+@pytest.mark.parametrize(
+    ("more", "at"),
+    [({}, None), ({"expires_at": 9.5}, 9), ({"session": None}, None), ({"expires_at": 0}, None)],
+)
+def test_services_that_tell_little_of_the_session(
+    tmp_path: Path, more: dict[str, Any], at: int | None
+) -> None:
+    with standing(tmp_path) as (one, upstream):
+        upstream.answer = JSONResponse({"value": "ek_1", **more})
+        grant = one.grant()
+    assert (grant["session_id"], grant["expires_at"], grant["session_ends_at"]) == ("", at, None)
+
+
+def test_the_gateway_s_own_secret_ends_in_time_where_the_service_does_not_tell(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    door, settings = Gateway(), OpenAISettings(key_file=str(tmp_path / "key"), secret_seconds=120)
+    endpoint = Endpoint(provider="openai", openai=OpenAIOptions(transport="webrtc"))
+    request = MintRequest("kitchen", endpoint, SessionRequest(), "https://own.example")
+    now = time.time()
+    OpenAI(settings, door)._way(request, SecretAnswer("ek_1"), "gpt-realtime")
+    [ticket] = door._tickets.values()
+    assert now + 120 <= ticket.expires_at <= time.time() + 120
 
 
 def test_an_upstream_that_is_away_is_502(tmp_path: Path) -> None:

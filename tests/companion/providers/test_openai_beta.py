@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -14,7 +15,6 @@ from tests.companion.talk import http, running
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
     from starlette.requests import Request
 
 KEY = "sk-planted-secret"
@@ -23,13 +23,14 @@ KEY = "sk-planted-secret"
 class Upstream:
     """Answers each mint with `answer` and keeps what was asked."""
 
-    def __init__(self, answer: Any) -> None:
+    def __init__(self, answer: Any, status: int = 200) -> None:
         self.answer = answer
+        self.status = status
         self.asked: list[tuple[dict[str, Any], dict[str, str]]] = []
 
     async def mint(self, request: Request) -> JSONResponse:
         self.asked.append((await request.json(), dict(request.headers)))
-        return JSONResponse(self.answer)
+        return JSONResponse(self.answer, self.status)
 
 
 def minted(folder: Path, upstream: Upstream, endpoint: str = "", **wish: Any) -> Any:
@@ -73,3 +74,27 @@ def test_a_200_without_a_secret_is_told_in_the_service_s_own_words(tmp_path: Pat
     assert "no such model" in got.json()["error"]["message"]
     got = minted(tmp_path, Upstream({"id": "sess_1"}))
     assert (got.status_code, got.json()["error"]["code"]) == (502, "provider_answer")
+    got = minted(tmp_path, Upstream({"id": "sess_1", "client_secret": {"value": "", "expires_at": 9}}))
+    assert (got.status_code, got.json()["error"]["code"]) == (502, "provider_answer")
+
+
+@pytest.mark.parametrize(
+    ("given", "at"),
+    [({}, None), ({"expires_at": None}, None), ({"expires_at": 0}, None), ({"expires_at": 1.5}, 1)],
+)
+def test_services_that_do_not_tell_when_the_secret_ends(
+    tmp_path: Path, given: dict[str, Any], at: int | None
+) -> None:
+    answer = {"id": None, "expires_at": 0.0, "client_secret": {"value": "ek_beta", **given}}
+    grant = minted(tmp_path, Upstream(answer)).json()
+    assert (grant["session_id"], grant["expires_at"], grant["session_ends_at"]) == ("", at, None)
+    assert grant["auth"]["value"] == "ek_beta"
+
+
+def test_where_the_beta_shape_is_switched_off_the_way_out_is_named(tmp_path: Path) -> None:
+    error = {"code": "beta_api_shape_disabled", "message": "The Realtime Beta API is no longer supported."}
+    got = minted(tmp_path, Upstream({"error": error}, 400))
+    assert got.status_code == 400
+    assert got.json()["error"]["message"].endswith(
+        'no longer supported.; use the GA profile: provider = "openai"'
+    )

@@ -136,6 +136,17 @@ def test_a_resumed_mint_without_a_secret_is_tried_once_without_the_id(tmp_path: 
     assert grant["resume"] == "fresh"
 
 
+@pytest.mark.parametrize("given", [{}, {"expires_at": None}, {"expires_at": 0}, {"expires_at": 1.5}])
+def test_a_secret_whose_end_is_unknown_is_taken_and_an_empty_one_is_not(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
+    good = minted(id=None, client_secret={"value": "ek_1", **given})
+    with refusing(tmp_path, good, minted(client_secret={"value": "", **given})) as (one, _):
+        grant, refused = one.grant(), one.post()
+    assert (grant["session_id"], grant["expires_at"]) == ("", 1 if given.get("expires_at") else None)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (502, "provider_answer")
+
+
 @pytest.mark.parametrize(("status", "asked"), [(401, 1), (429, 1), (503, 1), (404, 2), (500, 2)])
 def test_what_is_not_about_the_id_is_not_tried_again_at_once(tmp_path: Path, status: int, asked: int) -> None:
     def refusal() -> JSONResponse:
@@ -248,9 +259,12 @@ def test_a_function_that_calls_itself_localhost_is_reached_where_it_was_found() 
     assert _reachable("http://voice.example:8080", "http://10.0.0.7:9") == "http://voice.example:8080"
 
 
-def test_an_address_that_is_none_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "address", ["ftp://x", "http://[x", "http://x:99999", "http://localhost:99999", "http://"]
+)
+def test_an_address_that_is_none_is_one_line(tmp_path: Path, address: str) -> None:
     async def strange(_: Request) -> Response:
-        return JSONResponse({"address": "ftp://x"})
+        return JSONResponse({"address": address})
 
     with http(Starlette(routes=[Route("/", strange)])) as url:
         own = f'[endpoints.default]\nprovider = "outspeed"\noutspeed.function_url = "{url}"\n'
@@ -274,6 +288,7 @@ def test_an_address_that_is_none_is_one_line(tmp_path: Path) -> None:
         (WEBSOCKET + '[endpoints.default.session]\ntranscription = "whisper-1"', '"whisper-v3-turbo"'),
         ('outspeed.transport = "pigeon"', "endpoints.default.outspeed.transport"),
         ('outspeed.function_url = "own.example"', "function_url"),
+        ('outspeed.function_url = "http://[own"', "function_url"),
         (
             WEBSOCKET + '[endpoints.default.session]\nvoice = {id = "v_1"}',
             "Outspeed has tara",
