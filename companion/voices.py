@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from companion.errors import ConfigError, RequestError
-from companion.providers.unmute import Voice, check
+from companion.providers.unmute import Voice, check, paths_of
 from companion.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def show(settings: UnmuteSettings, *, as_json: bool) -> int:
         voices = asyncio.run(_listed(settings))
     except RequestError as error:
         return _failed(error)
-    facts = [{"name": voice.name, "path": voice.source.path_on_server} for voice in voices]
+    facts = [{"name": name, "path": path} for name, path in paths_of(voices)]
     if as_json:
         print(json.dumps({"voices": facts}))
     for fact in [] if as_json else facts:

@@ -31,7 +31,6 @@ class Health(msgspec.Struct, frozen=True):
     tts_up: bool = True
     stt_up: bool = True
     llm_up: bool = True
-    voice_cloning_up: bool = False
 
     @property
     def down(self) -> list[str]:
@@ -43,20 +42,18 @@ class Health(msgspec.Struct, frozen=True):
 class Source(msgspec.Struct, frozen=True):
     """Where a voice comes from. `path_on_server` is what a session is given for its voice."""
 
-    path_on_server: str = ""
-    source_type: str = ""
-    description: str | None = None
+    path_on_server: str | None = None
 
 
 class Voice(msgspec.Struct, frozen=True):
-    """One of GET /v1/voices."""
+    """One of GET /v1/voices; without a name or a path it cannot be asked for."""
 
-    name: str = ""
+    name: str | None = None
     source: Source = Source()
 
 
 class Unmute:
-    """A Provider without keys. The server remembers nothing, so every session is a fresh one."""
+    """A Provider without keys. The server remembers nothing: what was said is retold to a new session."""
 
     def __init__(self, settings: UnmuteSettings) -> None:
         self._url = settings.realtime_url or socket_url(settings.base_url, "/v1/realtime")
@@ -114,12 +111,18 @@ def session_of(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
+def paths_of(voices: Sequence[Voice]) -> list[tuple[str, str]]:
+    """Return the name and the path of each voice that has both."""
+    return [(one.name, one.source.path_on_server) for one in voices if one.name and one.source.path_on_server]
+
+
 def path_of(name: str, voices: Sequence[Voice]) -> str:
     """Return what a session is given for a voice's name. Raises RequestError that lists the names."""
-    for voice in voices:
-        if voice.name.casefold() == name.casefold() and voice.source.path_on_server:
-            return voice.source.path_on_server
-    names = ", ".join(voice.name for voice in voices) or "none at all"
+    known = paths_of(voices)
+    for its_name, path in known:
+        if its_name.casefold() == name.casefold():
+            return path
+    names = ", ".join(its_name for its_name, _ in known) or "none at all"
     raise RequestError(422, "voice_unknown", f'the Unmute server has no voice "{name}"; it has: {names}')
 
 

@@ -1,6 +1,6 @@
 """Ogg/Opus streams as Unmute's server reads and writes them: 24 kHz mono, pages as they come, by PyAV.
 
-Source: the notes on the vendor's server and its library sphn; RFC 3533 for the page.
+Source: kyutai-labs/unmute, the server and its library sphn; RFC 3533 for the page.
 """
 
 from __future__ import annotations

@@ -78,6 +78,7 @@ _VOICES: list[dict[str, Any]] = [
             "path_on_server": "unmute-prod-website/freesound/519189.mp3",
         },
     },
+    {"name": None, "good": True, "source": {"source_type": "file", "path_on_server": None}},
     {"name": "Hoarse", "good": False, "source": {"source_type": "file", "path_on_server": "no.wav"}},
 ]
 

@@ -38,13 +38,13 @@ class Health(msgspec.Struct):
 class Source(msgspec.Struct):
     """Where a voice lies."""
 
-    path_on_server: str = ""
+    path_on_server: str | None = None
 
 
 class Voice(msgspec.Struct):
-    """One of GET /v1/voices."""
+    """One of GET /v1/voices; without a name or a path it cannot be asked for."""
 
-    name: str = ""
+    name: str | None = None
     source: Source = msgspec.field(default_factory=Source)
 
 
@@ -105,10 +105,13 @@ def instructions(character: str, scenario: str, language: str | None) -> dict[st
 
 def path_of(name: str, voices: Sequence[Voice]) -> str:
     """Return what the server wants to be sent for a voice. Raises BackendError that lists the names."""
-    for voice in voices:
-        if voice.name.lower() == name.lower() and voice.source.path_on_server:
-            return voice.source.path_on_server
-    names = ", ".join(voice.name for voice in voices) or "none at all"
+    known = [
+        (one.name, one.source.path_on_server) for one in voices if one.name and one.source.path_on_server
+    ]
+    for its_name, path in known:
+        if its_name.lower() == name.lower():
+            return path
+    names = ", ".join(its_name for its_name, _ in known) or "none at all"
     line = f'the Unmute server has no voice "{printable(name, 60)}"; it has: {printable(names, 300)}'
     raise BackendError(line, fatal=True)
 

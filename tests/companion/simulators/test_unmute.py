@@ -293,7 +293,7 @@ def test_health_and_voices(service: str) -> None:
     health = httpx.get(f"{service}/v1/health").json()
     assert health == {"tts_up": True, "stt_up": True, "llm_up": True, "voice_cloning_up": True, "ok": True}
     voices = httpx.get(f"{service}/v1/voices").json()
-    assert [voice["name"] for voice in voices] == ["Watercooler", "Quiz show"]
+    assert [voice["name"] for voice in voices] == ["Watercooler", "Quiz show", None]
     assert voices[0]["source"]["path_on_server"] == VOICE
     assert "comment" not in voices[0]
     assert httpx.get(f"{service}/unhealthy/v1/health").json()["ok"] is False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -73,4 +74,5 @@ def test_binary_where_text_belongs_is_one_line() -> None:
 
 def test_a_field_without_words_is_empty() -> None:
     assert [words_of(field) for field in ("no", 401, 1.5)] == ["no", "401", "1.5"]
-    assert [words_of(field) for field in (None, [], {}, [["no"]])] == [""] * 4
+    wordless: list[Any] = [None, [], {}, [["no"]]]
+    assert [words_of(field) for field in wordless] == [""] * 4

@@ -17,6 +17,8 @@ WELL = {"tts_up": True, "stt_up": True, "llm_up": True, "voice_cloning_up": Fals
 PATH = "unmute-prod-website/p329_022.wav"
 VOICES = [
     {"name": "Quiz show", "good": True, "source": {"source_type": "freesound", "path_on_server": "q.mp3"}},
+    {"name": None, "good": True, "source": {"source_type": "file", "path_on_server": "nameless.wav"}},
+    {"name": "Nobody", "good": True, "source": {"source_type": "file", "path_on_server": None}},
     {"name": "Watercooler", "good": True, "source": {"source_type": "file", "path_on_server": PATH}},
 ]
 
