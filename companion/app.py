@@ -214,7 +214,9 @@ def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) 
 
 def _refusal(error: RequestError) -> Response:
     wait = error.retry_after_s
-    headers = {} if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}
+    headers = {}
+    if wait is not None and math.isfinite(wait):
+        headers["Retry-After"] = str(max(1, math.ceil(wait)))
     if error.status == 401 and error.code == "unauthorized":
         headers["WWW-Authenticate"] = "Bearer"
     return _json({"error": {"code": error.code, "message": str(error)}}, error.status, headers)

@@ -55,7 +55,8 @@ def _typed(value: Any, kind: type[T], at: str) -> T:
     if found.kind == "missing":
         raise ConfigError(f'the key "{key}" is missing')
     values = allowed(kind, found.path)
-    raise ConfigError(f'"{key}": {found.text}{f"; it takes {values}" if values else ""}')
+    text = "" if "matching regex" in found.text and values else found.text
+    raise ConfigError(f'"{key}": {"; ".join(filter(None, [text, values and f"it takes {values}"]))}')
 
 
 def _check(config: Config) -> None:

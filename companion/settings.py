@@ -14,6 +14,12 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """A table of the file."""
 
 
+ToolLabel = Annotated[str, Meta(pattern=r"^[\w-]{1,64}$", description="letters, digits, _ and -, at most 64")]
+Language = Annotated[
+    str, Meta(pattern=r"^([a-z]{2,3}(-[A-Za-z]{2,4})?)?$", description="a code such as en or pt-BR")
+]
+
+
 class VoiceId(Part, frozen=True):
     """A voice of one's own, {id = "voice_1234"}."""
 
@@ -23,7 +29,7 @@ class VoiceId(Part, frozen=True):
 class Tool(Part, frozen=True):
     """[[endpoints.NAME.session.tools]]: a function that the model may call; `parameters` is JSON schema."""
 
-    name: Annotated[str, Meta(pattern=r"^[\w-]{1,64}$")]
+    name: ToolLabel
     description: str = ""
     parameters: dict[str, Any] = {}
 
@@ -31,7 +37,7 @@ class Tool(Part, frozen=True):
 class ToolName(Part, frozen=True):
     """The one function that is to be called, {name = "get_time"}."""
 
-    name: Annotated[str, Meta(pattern=r"^[\w-]{1,64}$")]
+    name: ToolLabel
 
 
 class Tracing(Part, frozen=True):
@@ -79,7 +85,7 @@ class SessionSettings(Part, frozen=True):
     max_output_tokens: Annotated[int, Meta(ge=1, le=4096)] | Literal["inf"] = "inf"
     truncation: Literal["auto", "disabled"] | RetentionRatio = "auto"
     transcription: str = ""  # a model's name; "off" for none
-    language: Annotated[str, Meta(pattern=r"^([a-z]{2,3}(-[A-Za-z]{2,4})?)?$")] = ""  # "en", "pt-BR"
+    language: Language = ""
     transcription_prompt: str = ""
     noise_reduction: Literal["near_field", "far_field", "off"] = "off"
     vad: Literal["server", "semantic", "none"] = "server"

@@ -53,8 +53,14 @@ def names_at(kind: Any, path: str) -> list[str]:
 
 
 def allowed(kind: Any, path: str) -> str:
-    """Return the values that the field at `path` takes, such as "0.25 to 1.5", or "" when any will do."""
-    return _values(_at(kind, path))
+    """Return the values that the field at `path` takes, such as "0.25 to 1.5", or "" when any will do.
+
+    What has a pattern says it in words, in its `description`.
+    """
+    info = _at(kind, path)
+    if isinstance(info, msgspec.inspect.Metadata):
+        return str((info.extra_json_schema or {}).get("description", ""))
+    return _values(info)
 
 
 def _at(kind: Any, path: str) -> Any:

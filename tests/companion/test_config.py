@@ -59,6 +59,14 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         (f"{LOCAL}[endpoints.default.session]\nvad_threshold = 1.1", "it takes 0 to 1"),
         (f"{LOCAL}[endpoints.default.session]\nvad_silence_ms = -1", "it takes 0 to 10000"),
         (f'{LOCAL}[endpoints.default.session]\ntools = [{{name = "a b"}}]', "session.tools[0].name"),
+        (
+            f'{LOCAL}[endpoints.default.session]\ntools = [{{name = "a b"}}]',
+            '"endpoints.default.session.tools[0].name": it takes letters, digits, _ and -, at most 64',
+        ),
+        (
+            f'{LOCAL}[endpoints.default.session]\nlanguage = "english"',
+            '"endpoints.default.session.language": it takes a code such as en or pt-BR',
+        ),
         (f"{LOCAL}[endpoints.default.session]\nvoice = {{idd = 1}}", 'Did you mean "id"?'),
         (f'{LOCAL}[endpoints.default.session]\nlanguage = "English"', "endpoints.default.session.language"),
         (f"{LOCAL}[providers.openai]\nsecret_seconds = 9", "it takes 10 to 7200"),
