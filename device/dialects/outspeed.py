@@ -62,6 +62,12 @@ class OutspeedDialect(OpenAIBetaDialect):
         """Have the service say these words as they are."""
         return [send("outspeed.custom.speak", text=text)]
 
+    def mend(self, code: int | None) -> str:
+        """Outspeed has one shape of events: there is no other profile to go to."""
+        if code == 4000:
+            return "; check Outspeed's key and the endpoint's transport at the backend"
+        return super().mend(code)
+
     # --- what the server says
 
     def reader(self, kind: str) -> tuple[type[Any], str] | None:

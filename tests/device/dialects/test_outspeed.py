@@ -167,3 +167,9 @@ def test_all_that_is_sent_has_the_types_of_the_beta_shape(name: str) -> None:
             # The reference has null for "off" where its type has not.
             assert [line for line in found if "turn_detection: None is no " not in line] == []
     assert {"session.update", "input_audio_buffer.commit", "conversation.item.truncate"} <= kinds
+
+
+def test_a_socket_that_is_refused_names_what_to_check_and_no_other_profile() -> None:
+    assert dialect().mend(4000) == "; check Outspeed's key and the endpoint's transport at the backend"
+    assert "key" in dialect().mend(3000)
+    assert dialect().mend(None) == ""
