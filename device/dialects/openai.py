@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _UPDATE_ID = "pressel_update"
 _FATAL_CODES = {"invalid_api_key", "beta_api_shape_disabled", "insufficient_quota"}
-_MENDS = {"beta_api_shape_disabled": '; use the GA profile: provider = "openai"'}
 _HARMLESS_CODES = {"response_cancel_not_active"}
 _NO_TOOLS = '{"error": "this device has no tools"}'
 
@@ -33,6 +32,8 @@ class OpenAIDialect(PlainDialect):
     """One session's protocol; what another shape of it spells otherwise is a method or an attribute here."""
 
     assistant_text = "output_text"  # the type of an assistant's words in an item
+
+    shape_mend = '; use the GA profile: provider = "openai"'  # when the server takes this shape no more
 
     def __init__(self, attempt: int, grant: Grant, turns: Sequence[Turn], clock_offset_s: float) -> None:
         super().__init__(attempt, grant, turns, clock_offset_s)
@@ -237,7 +238,8 @@ class OpenAIDialect(PlainDialect):
         if fault.code == "session_expired":
             return [e.Lost(self._attempt, line)]
         if fault.code in _FATAL_CODES or (fault.event_id == _UPDATE_ID and not self._opened):
-            return [e.Lost(self._attempt, line + _MENDS.get(fault.code or "", ""), fatal=True)]
+            mend = self.shape_mend if fault.code == "beta_api_shape_disabled" else ""
+            return [e.Lost(self._attempt, line + mend, fatal=True)]
         return [e.Troubled(self._attempt, line)]
 
 

@@ -25,4 +25,4 @@ class OpenAIBetaDialect(OpenAIDialect):
 
     def mend(self, code: int | None) -> str:
         """Close code 4000 is what OpenAI ends the beta shape with."""
-        return '; use the GA profile: provider = "openai"' if code == 4000 else super().mend(code)
+        return self.shape_mend if code == 4000 else super().mend(code)

@@ -46,6 +46,8 @@ class OutspeedDialect(OpenAIBetaDialect):
     `session` of the grant may hold `welcome_back`: what the service is told to say in a restored session.
     """
 
+    shape_mend = "; check Outspeed's key and the endpoint's transport at the backend"
+
     def __init__(self, attempt: int, grant: Grant, turns: Sequence[Turn], clock_offset_s: float) -> None:
         self._promised = grant.resume == "live"
         unproved = msgspec.structs.replace(grant, resume="fresh") if self._promised else grant
@@ -61,12 +63,6 @@ class OutspeedDialect(OpenAIBetaDialect):
     def speak(self, text: str) -> list[Decoded]:
         """Have the service say these words as they are."""
         return [send("outspeed.custom.speak", text=text)]
-
-    def mend(self, code: int | None) -> str:
-        """Outspeed has one shape of events: there is no other profile to go to."""
-        if code == 4000:
-            return "; check Outspeed's key and the endpoint's transport at the backend"
-        return super().mend(code)
 
     # --- what the server says
 

@@ -173,3 +173,10 @@ def test_a_socket_that_is_refused_names_what_to_check_and_no_other_profile() -> 
     assert dialect().mend(4000) == "; check Outspeed's key and the endpoint's transport at the backend"
     assert "key" in dialect().mend(3000)
     assert dialect().mend(None) == ""
+
+
+def test_a_shape_that_is_refused_is_not_sent_to_another_profile() -> None:
+    fault = {"type": "error", "error": {"code": "beta_api_shape_disabled", "message": "no"}}
+    [lost] = OutspeedDialect(1, Grant("outspeed", "ws://x"), (), 0.0).decode(json.dumps(fault))
+    assert isinstance(lost, e.Lost)
+    assert lost.reason.endswith("; check Outspeed's key and the endpoint's transport at the backend")
