@@ -25,6 +25,7 @@ from device.core.grant import GrantRequest
 from device.core.moves import State
 from device.core.patience import Patience
 from device.core.sessions import Book, Session
+from device.errors import PresselError
 from device.net.attempt import Attempt
 
 if TYPE_CHECKING:
@@ -83,13 +84,11 @@ class Daemon:
         """Hand a panel's edge to the main loop."""
         self._inbox.put(_Edge(line, active, at))
 
-    def death(self, error: BaseException) -> None:
-        """End the process: a thread that died must not leave it deaf."""
-        self._inbox.put(_Stop(1, f"{threading.current_thread().name} died: {error}"))
-
     def _mourn(self, dead: threading.ExceptHookArgs) -> None:
+        """End the process: a thread that died must not leave it deaf. A bug is logged with its traceback."""
         name = dead.thread.name if dead.thread else "a thread"
-        log.error("%s died", name, exc_info=(dead.exc_type, dead.exc_value, dead.exc_traceback))  # type: ignore[arg-type] # the hook's types allow no exception
+        if dead.exc_value and not isinstance(dead.exc_value, PresselError):
+            log.error("%s died", name, exc_info=dead.exc_value)
         self._inbox.put(_Stop(1, f"{name} died: {dead.exc_value}"))
 
     def stop(self) -> None:
@@ -250,7 +249,6 @@ class Daemon:
             now=time.time,
             clock_offset_s=time.monotonic() - time.time(),
             on_event=self.post,
-            on_death=self.death,
         )
 
     def _hangup(self, order: a.Hangup) -> None:

@@ -36,7 +36,6 @@ class Listener(Protocol):
     def sent(self, mark: str, at: float) -> None: ...
     def sounded(self, reply_id: str) -> None: ...
     def heard(self, reply_id: str) -> None: ...
-    def death(self, error: BaseException) -> None: ...
     def tell(self, level: str, text: str) -> None: ...
     def command(self, request: dict[str, Any]) -> dict[str, Any]: ...
 
@@ -67,13 +66,11 @@ class Parts:
             speech=self._vad,
             on_speech=daemon.speech,
             on_block=self.uplink.pump,
-            on_death=daemon.death,
         )
         self.playback = Playback(
             sink,
             on_started=daemon.sounded,
             on_drained=daemon.heard,
-            on_death=daemon.death,
         )
         self.control = ControlServer(Path(config.state.dir) / "control.sock", daemon.command)
         self.counters = Counters()

@@ -27,7 +27,7 @@ class Capture:
 
     `channel` is picked from the card's channels, or "mix" for their mean. `on_speech(speaking, at)` tells
     where speech began and ended, in monotonic seconds; `on_block()` follows each block once the ring has it;
-    both run in this thread. `on_death(error)` is the thread's last word.
+    both run in this thread.
     """
 
     def __init__(
@@ -41,7 +41,6 @@ class Capture:
         speech: Vad | None = None,
         on_speech: Callable[[bool, float], None] = lambda _speaking, _at: None,
         on_block: Callable[[], None] = lambda: None,
-        on_death: Callable[[BaseException], None] = lambda _error: None,
     ) -> None:
         if channel != "mix" and channel not in range(source.channels):
             raise AudioError(f"microphone channel {channel} is not there: 0 to {source.channels - 1} or mix")
@@ -53,7 +52,7 @@ class Capture:
         self._highpass = HighPass(source.rate, highpass_hz) if highpass_hz else None
         self._gain = Gain(gain_db)
         self._speech = speech
-        self._on_speech, self._on_block, self._on_death = on_speech, on_block, on_death
+        self._on_speech, self._on_block = on_speech, on_block
         self._idle = False
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
@@ -78,11 +77,8 @@ class Capture:
         self._idle = idle
 
     def _run(self) -> None:
-        try:
-            while not self._stopping:
-                self._turn()
-        except BaseException as error:  # noqa: BLE001  (the process ends on it, see on_death)
-            self._on_death(error)
+        while not self._stopping:
+            self._turn()
 
     def _turn(self) -> None:
         idle = self._idle

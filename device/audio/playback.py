@@ -25,7 +25,7 @@ class Playback:
 
     `on_started(reply_id)` follows the first block of a reply into the card, `on_drained(reply_id)` the last
     sample out of it once `finish` was called; neither comes after a flush. Both run in this thread, without a
-    lock held. `on_death(error)` is the thread's last word.
+    lock held.
     """
 
     def __init__(
@@ -34,12 +34,11 @@ class Playback:
         *,
         on_started: Callable[[str], None] = lambda _reply: None,
         on_drained: Callable[[str], None] = lambda _reply: None,
-        on_death: Callable[[BaseException], None] = lambda _error: None,
     ) -> None:
         self.rate = sink.rate  # Hz
         self.last_block_at = time.monotonic()  # seconds; the watchdog looks at it, once a second when at rest
         self._sink = sink
-        self._on_started, self._on_drained, self._on_death = on_started, on_drained, on_death
+        self._on_started, self._on_drained = on_started, on_drained
         self._replies = Replies(sink.rate, sink.block)
         self._changed = threading.Condition()
         self._fade: Samples | None = None
@@ -126,11 +125,8 @@ class Playback:
         return min(self._written, position + int((time.monotonic() - at) * self.rate))
 
     def _run(self) -> None:
-        try:
-            while not self._stopping:
-                self._turn()
-        except BaseException as error:  # noqa: BLE001  (the process ends on it, see on_death)
-            self._on_death(error)
+        while not self._stopping:
+            self._turn()
 
     def _turn(self) -> None:
         with self._changed:

@@ -63,7 +63,6 @@ class Attempt:
         now: Callable[[], float],
         clock_offset_s: float,
         on_event: Callable[[e.Event], None],
-        on_death: Callable[[BaseException], None],
     ) -> None:
         self.number = number
         self.downlink = Downlink(player)
@@ -74,7 +73,6 @@ class Attempt:
         self._now = now
         self._offset = clock_offset_s
         self._on_event = on_event
-        self._on_death = on_death
         self._lock = threading.Lock()
         self._cancelled = False
         self._thread = threading.Thread(target=self._run, name=f"attempt-{number}", daemon=True)
@@ -102,9 +100,6 @@ class Attempt:
             self._on_event(e.Lost(self.number, str(error), error.fatal, error.retry_after_s))
         except LinkError as error:
             self._on_event(e.Lost(self.number, str(error), error.fatal))
-        except BaseException as error:  # a bug here must end the process, not leave it deaf
-            self._on_death(error)
-            raise
 
     def _talk(self, request: GrantRequest, *, last: bool) -> None:
         """Mint, connect, receive; _RefusedError when a new secret may help and this was not the last try."""

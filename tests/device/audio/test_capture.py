@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -148,10 +149,11 @@ def test_while_idle_nothing_is_lost_and_less_is_done(wav: Callable[..., Path]) -
     assert np.abs(ring.read(0, len(spoken)).astype(int) - spoken).max() <= 1
 
 
-def test_the_end_of_the_thread_is_told_with_its_cause(wav: Callable[..., Path]) -> None:
+def test_the_thread_dies_of_its_card(wav: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_wav(wav, sweep(0.1))
-    died: queue.Queue[BaseException] = queue.Queue()
-    capture = Capture(source, Ring(1.0, RATE), on_death=died.put)
+    died: queue.Queue[threading.ExceptHookArgs] = queue.Queue()
+    monkeypatch.setattr(threading, "excepthook", died.put)
+    capture = Capture(source, Ring(1.0, RATE))
     capture.start()
     source.close()
-    assert isinstance(died.get(timeout=5.0), AudioError)
+    assert died.get(timeout=5.0).exc_type is AudioError

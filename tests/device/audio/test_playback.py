@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 import wave
 from typing import TYPE_CHECKING
@@ -35,7 +36,6 @@ class Stage:
             self.sink,
             on_started=lambda reply: self.told.put(("started", reply, time.monotonic())),
             on_drained=lambda reply: self.told.put(("drained", reply, time.monotonic())),
-            on_death=lambda error: self.told.put(("died", error, time.monotonic())),
         )
         self.playback.start()
 
@@ -200,12 +200,12 @@ def test_the_clock_moves_while_nothing_is_said(stage: Stage) -> None:
     until(lambda: stage.playback.last_block_at > began)
 
 
-def test_the_end_of_the_thread_is_told_with_its_cause(stage: Stage) -> None:
+def test_the_thread_dies_of_its_card(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    died: queue.Queue[threading.ExceptHookArgs] = queue.Queue()
+    monkeypatch.setattr(threading, "excepthook", died.put)
     stage.sink.close()
     stage.playback.play("r", "i", tone(0.1), RATE)
-    kind, error, _ = stage.told.get(timeout=5.0)
-    assert kind == "died"
-    assert isinstance(error, AudioError)
+    assert died.get(timeout=5.0).exc_type is AudioError
 
 
 class Fed(WavOutput):
