@@ -115,7 +115,6 @@ ENCODERS: dict[str, Callable[[int], Encoder]] = {
 DECODERS: dict[str, Callable[[int], Decoder]] = {
     "pcm16": Pcm16,
     "audio/pcm": Pcm16,
-    "audio/l16": Pcm16,
     "g711_ulaw": lambda rate: G711(rate, "ulaw"),
     "audio/pcmu": lambda rate: G711(rate, "ulaw"),
     "audio/basic": lambda rate: G711(rate, "ulaw"),

@@ -154,12 +154,7 @@ class DelphiDialect(PlainDialect):
         self._frames.hear(head.timestamp)
         if self._is_known(head):
             return []
-        reader = _READERS.get(head.type)
-        if reader is None:
-            return []
-        shape, method = reader
-        found: list[Decoded] = getattr(self, method)(read(text, shape, head.type))
-        return found
+        return self._read(text, head.type, _READERS.get(head.type))
 
     def _is_known(self, head: wire.Head) -> bool:
         """Tell whether the message came before; what comes again after a reconnect keeps its ids."""

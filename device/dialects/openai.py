@@ -114,12 +114,7 @@ class OpenAIDialect(PlainDialect):
         """Read one frame. Raises ProtocolError, one line, when it makes no sense; the session goes on."""
         text = text_only(frame)
         kind = read(text, wire.Kind, "message").type
-        reader = self.reader(kind)
-        if reader is None:
-            return []
-        shape, method = reader
-        found: list[Decoded] = getattr(self, method)(read(text, shape, kind))
-        return found
+        return self._read(text, kind, self.reader(kind))
 
     def reader(self, kind: str) -> tuple[type[Any], str] | None:
         """Return the type of a message, and the method that takes it; None: it is passed over."""

@@ -98,6 +98,14 @@ class PlainDialect:
         """The close of the socket says it."""
         return []
 
+    def _read(self, text: str, kind: str, reader: tuple[type[Any], str] | None) -> list[Decoded]:
+        """Decode a message of the kind and hand it to the reader's method; no reader: it is passed over."""
+        if reader is None:
+            return []
+        shape, method = reader
+        found: list[Decoded] = getattr(self, method)(read(text, shape, kind))
+        return found
+
     def _no_reply(self, why: str = "") -> list[Decoded]:
         """Tell the conversation, after the reason if there is one, that no reply will come."""
         self._refused += 1

@@ -116,12 +116,7 @@ class SpekoDialect(PlainDialect):
         if isinstance(frame, bytes):
             return self._sound(frame)
         kind = read(frame, wire.Kind, "message").t
-        reader = _READERS.get(kind)
-        if reader is None:
-            return []
-        shape, method = reader
-        found: list[Decoded] = getattr(self, method)(read(frame, shape, kind))
-        return found
+        return self._read(frame, kind, _READERS.get(kind))
 
     def _ready(self, message: wire.Ready) -> list[Decoded]:
         if self._opened:

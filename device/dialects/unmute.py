@@ -140,12 +140,8 @@ class UnmuteDialect(PlainDialect):
         """Read one frame. Raises ProtocolError, one line, when it makes no sense; the session goes on."""
         text = text_only(frame)
         kind = read(text, Kind, "message").type
-        shape, method = _READERS.get(kind, (Kind, ""))
-        if not method or not (self._opened or method in _BEFORE_OPENED):
-            return self._kept()
-        message = read(text, shape, kind)
-        found: list[Decoded] = getattr(self, method)(message)
-        return [*found, *self._kept()]
+        reader = _READERS.get(kind) if self._opened or kind in _BEFORE_OPENED else None
+        return [*self._read(text, kind, reader), *self._kept()]
 
     def _updated(self, _message: Kind) -> list[Decoded]:
         if self._opened:
@@ -283,7 +279,7 @@ def _line(fault: Fault) -> str:
     return printable(line, 300)
 
 
-_BEFORE_OPENED = {"_updated", "_error"}
+_BEFORE_OPENED = {"session.updated", "error"}
 _READERS: dict[str, tuple[type[Any], str]] = {
     "session.updated": (Kind, "_updated"),
     "input_audio_buffer.speech_started": (Kind, "_speech_started"),
