@@ -11,8 +11,8 @@ _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 def _rows() -> list[list[str]]:
     lines = (ROOT / "docs" / "faults.md").read_text().splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")]
-    return [row for row in cells if row[0] != "fault"]
+    rows = [line.strip("|").split(" | ") for line in lines if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in rows if row[0].strip() != "fault"]
 
 
 def test_every_row_is_whole_and_names_a_test_that_exists() -> None:
