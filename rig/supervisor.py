@@ -44,8 +44,8 @@ class Supervisor:
     """Keeps `command` running while the context is open; every life of it is in `runs`.
 
     Restart=on-failure, RestartPreventExitStatus=`prevent`, WatchdogSec=`watchdog_s` (None for none),
-    TimeoutAbortSec=`abort_s`, TimeoutStopSec=`stop_s`. As with NotifyAccess=main only the service's own process
-    is listened to. Source: sd_notify(3), systemd.service(5).
+    TimeoutAbortSec=`abort_s`, TimeoutStopSec=`stop_s`. As with NotifyAccess=main nobody but the service's own
+    process is listened to. Source: sd_notify(3), systemd.service(5).
     """
 
     def __init__(

@@ -1,0 +1,106 @@
+"""Ends a process that stands still: no part may be deaf while the rest looks alive."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+log = logging.getLogger(__name__)
+
+LIMIT_S = 5.0
+"""How long a part may stand still. At rest the slowest moves once a second; what is left is for a busy machine."""
+_TICK_S = 0.25
+_LAST_WORDS_S = 0.5
+
+
+class Watchdog:
+    """Looks at every part's clock four times a second.
+
+    `clocks`: by the part's name, what tells when it last moved (monotonic seconds). `feed(now)` is called
+    while all of them have moved within `limit_s`. When one has not, one line is logged and the process ends
+    with status 1. Time in which this thread did not run itself (a stopped process) counts for nobody; when no
+    thread of Python runs any more, nothing is fed, and systemd ends the process.
+    """
+
+    def __init__(
+        self,
+        clocks: Mapping[str, Callable[[], float]],
+        feed: Callable[[float], None],
+        *,
+        limit_s: float = LIMIT_S,
+        end: Callable[[int], object] = os._exit,
+    ) -> None:
+        self._clocks = dict(clocks)
+        self._feed, self._end = feed, end
+        self._limit_s = limit_s
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Look from now on; what happened before counts for nobody."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look no more; safe to call twice."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(1.0)
+
+    def _run(self) -> None:
+        looked_at = since = time.monotonic()
+        while not self._closing.wait(_TICK_S):
+            now = time.monotonic()
+            if now - looked_at > 3 * _TICK_S:  # nobody could move while we could not look
+                since = now
+            looked_at = now
+            if not self._look(now, since):
+                return
+
+    def _look(self, now: float, since: float) -> bool:
+        moved = {name: max(clock(), since) for name, clock in self._clocks.items()}
+        slowest = min(moved, key=moved.__getitem__)
+        still_s = now - moved[slowest]
+        if still_s < self._limit_s:
+            self._feed(now)
+            return True
+        end_process(
+            f"{slowest} has stood still for {still_s:.1f} s: ending, to be started again", 1, self._end
+        )
+        return False
+
+
+class LastResort:
+    """From its start on, ends the process with `status` after `seconds`, unless it has ended by itself."""
+
+    def __init__(self, seconds: float, status: int, *, end: Callable[[int], object] = os._exit) -> None:
+        self._status, self._end = status, end
+        self._seconds = seconds
+        self.busy_with = "something"  # what is being closed, for the log
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="last-resort", daemon=True)
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """It has ended by itself."""
+        self._done.set()
+
+    def _run(self) -> None:
+        if not self._done.wait(self._seconds):
+            line = f"closing {self.busy_with} takes longer than {self._seconds:g} s: ending without it"
+            end_process(line, self._status, self._end)
+
+
+def end_process(line: str, status: int, end: Callable[[int], object] = os._exit) -> None:
+    """Log one line and end at once, with no cleaning up; a log that is stuck itself does not hold it up."""
+    speaker = threading.Thread(target=log.error, args=("%s", line), name="last-words", daemon=True)
+    with suppress(RuntimeError):  # no memory for a thread: end without a word
+        speaker.start()
+        speaker.join(_LAST_WORDS_S)
+    end(status)
