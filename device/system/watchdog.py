@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LIMIT_S = 5.0
-"""How long a part may stand still. At rest the slowest moves once a second; what is left is for a busy machine."""
+"""How long a part may stand still: the slowest moves once a second; the rest is for a busy machine."""
 _TICK_S = 0.25
 _LAST_WORDS_S = 0.5
 
