@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = _command(commands, "run", _run, "run the daemon", ["pressel run --config my.toml"])
     _config_options(run)
+    run.add_argument("--chaos", metavar="SPEC", help=argparse.SUPPRESS)  # docs/faults.md
     config = _command(
         commands, "config", _config, "show the settings and where each came from", ["pressel config --json"]
     )
@@ -146,7 +147,12 @@ def _run(options: argparse.Namespace) -> int:
     from device.daemon import Daemon  # noqa: PLC0415 # the same
     from device.parts import Parts  # noqa: PLC0415 # the same
 
-    return Daemon(config, lambda daemon: Parts(config, daemon)).run()
+    chaos = None
+    if options.chaos is not None:
+        from device.chaos import Chaos  # noqa: PLC0415 # only for those who ask for it
+
+        chaos = Chaos(options.chaos)
+    return Daemon(config, lambda daemon: Parts(config, daemon, chaos)).run()
 
 
 def _config(options: argparse.Namespace) -> int:

@@ -216,7 +216,7 @@ class Daemon:
 
     def _reply_sounded(self, reply_id: str) -> None:
         self._parts.counters.replies += 1
-        first_at = self._attempt.downlink.first_at.get(reply_id) if self._attempt else None
+        first_at = self._attempt.downlink.first_at(reply_id) if self._attempt else None
         if first_at is not None:
             self._marks["reply"] = first_at
             self._measure("commit_to_reply_ms", "commit", "reply")
@@ -249,6 +249,7 @@ class Daemon:
             now=time.time,
             clock_offset_s=time.monotonic() - time.time(),
             on_event=self.post,
+            open_link=self._parts.open_link,
         )
 
     def _hangup(self, order: a.Hangup) -> None:
@@ -394,6 +395,7 @@ class Daemon:
             "fault": self._fault,
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started, 1),
+            **({"chaos": self._parts.chaos.status()} if self._parts.chaos else {}),
         }
 
     def set_volume(self, percent: int) -> None:

@@ -12,6 +12,7 @@ from device.config import read_token
 from device.dsp.resample import Resampler
 from device.dsp.vad import Vad
 from device.errors import AudioError
+from device.net.link import Link
 from device.net.uplink import Uplink
 from device.panel.simulated import SimulatedPanel
 from device.system.control import ControlServer
@@ -21,6 +22,7 @@ from device.system.store import Store
 from device.token_session import session_settings
 
 if TYPE_CHECKING:
+    from device.chaos import Chaos
     from device.config import Config
     from device.net.backend import Backend
     from device.ports import AudioInput, AudioOutput, Panel
@@ -43,12 +45,21 @@ class Listener(Protocol):
 class Parts:
     """Everything of one daemon that has a thread, a file or a socket."""
 
-    def __init__(self, config: Config, daemon: Listener) -> None:
+    def __init__(self, config: Config, daemon: Listener, chaos: Chaos | None = None) -> None:
         self._config = config
-        self.store = Store(Path(config.state.dir), on_trouble=lambda text: daemon.tell("error", text))
-        self._backend = _make_backend(config)
+        self.chaos = chaos
+        self.open_link = chaos.open_link if chaos else Link
+        self.store = Store(
+            Path(config.state.dir),
+            on_trouble=lambda text: daemon.tell("error", text),
+            disk=chaos.disk() if chaos else None,
+        )
+        backend = _make_backend(config)
+        self._backend = chaos.backend(backend) if chaos else backend
         self.panel = _make_panel(config)
         source, sink = _open_audio(config)
+        if chaos:
+            source, sink = chaos.microphone(source), chaos.speaker(sink)
         self._source, self._sink = source, sink
         self._block = source.rate // 50
         ring = Ring(config.talk.buffer_s, source.rate)
@@ -81,6 +92,8 @@ class Parts:
 
     def start(self) -> None:
         """Set everything going; the button last, so that a press finds ears."""
+        if self.chaos:
+            self.chaos.start()
         self.capture.start()
         self.playback.start()
         self.control.start()

@@ -63,6 +63,7 @@ class Attempt:
         now: Callable[[], float],
         clock_offset_s: float,
         on_event: Callable[[e.Event], None],
+        open_link: Callable[[Grant], Link] = Link,
     ) -> None:
         self.number = number
         self.downlink = Downlink(player)
@@ -73,6 +74,7 @@ class Attempt:
         self._now = now
         self._offset = clock_offset_s
         self._on_event = on_event
+        self._open_link = open_link
         self._lock = threading.Lock()
         self._cancelled = False
         self._thread = threading.Thread(target=self._run, name=f"attempt-{number}", daemon=True)
@@ -111,7 +113,7 @@ class Attempt:
         dialect = DIALECTS[grant.dialect](self.number, grant, self._turns, self._offset)
         try:
             session = Session(
-                self.number, lambda: Link(grant), dialect, self.downlink, on_event=self._on_event
+                self.number, lambda: self._open_link(grant), dialect, self.downlink, on_event=self._on_event
             )
         except LinkError as error:
             if last or not dialect.mint_again(error.code):
