@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -38,46 +39,61 @@ class Cut(msgspec.Struct, frozen=True):
 
 
 _WAITING_LIMIT = 8 << 20  # bytes of sound held for replies nobody decided on
+_WAITING_S = 10.0  # that such sound is held
+_MOST_REPLIES = 64  # kept in mind
+
+
+@dataclass
+class _Reply:
+    """`first_at`: when its first sound came, monotonic seconds."""
+
+    verdict: bool | None = None
+    first_at: float | None = None
+    received_ms: float = 0.0
+    waiting: list[tuple[str, bytes, int]] = field(default_factory=list)
+    waiting_bytes: int = 0
+
+    def drop(self) -> None:
+        self.verdict = False
+        self.waiting, self.waiting_bytes = [], 0
 
 
 class Downlink:
-    """Sound of admitted replies goes to the player."""
+    """Sound of admitted replies goes to the player; what nobody decided on is held within bounds."""
 
     def __init__(self, player: Player) -> None:
         self._player = player
         self._lock = threading.Lock()
-        self._verdicts: dict[str, bool] = {}
-        self._waiting: dict[str, list[tuple[str, bytes, int]]] = {}
-        self._waiting_bytes = 0
-        self._received_ms: dict[str, float] = {}
-        self.first_at: dict[str, float] = {}  # when each reply's first sound came, monotonic seconds
+        self._replies: dict[str, _Reply] = {}
 
     def audio(self, reply_id: str, item_id: str, pcm: bytes, rate: int) -> None:
         """Take a piece of sound, PCM16 mono at `rate` Hz, in the receiver's thread."""
         with self._lock:
-            verdict = self._verdicts.get(reply_id)
-            if verdict is False:
+            reply = self._reply(reply_id)
+            if reply.verdict is False:
                 return
-            self.first_at.setdefault(reply_id, time.monotonic())
-            self._received_ms[reply_id] = self._received_ms.get(reply_id, 0.0) + len(pcm) / 2 / rate * 1000
-            if verdict:
+            now = time.monotonic()
+            reply.first_at = now if reply.first_at is None else reply.first_at
+            reply.received_ms += len(pcm) / 2 / rate * 1000
+            if reply.verdict:
                 self._player.play(reply_id, item_id, pcm, rate)
-            elif self._waiting_bytes < _WAITING_LIMIT:
-                self._waiting.setdefault(reply_id, []).append((item_id, pcm, rate))
-                self._waiting_bytes += len(pcm)
+            elif self._has_room(reply, len(pcm), now):
+                reply.waiting.append((item_id, pcm, rate))
+                reply.waiting_bytes += len(pcm)
 
     def admit(self, reply_id: str) -> None:
         """Let it through, with what has come already."""
         with self._lock:
-            self._verdicts[reply_id] = True
-            for item_id, pcm, rate in self._take_waiting(reply_id):
+            reply = self._reply(reply_id)
+            for item_id, pcm, rate in reply.waiting:
                 self._player.play(reply_id, item_id, pcm, rate)
+            reply.drop()
+            reply.verdict = True
 
     def refuse(self, reply_id: str) -> None:
         """Drop what has come and what will."""
         with self._lock:
-            self._verdicts[reply_id] = False
-            self._take_waiting(reply_id)
+            self._reply(reply_id).drop()
 
     def finish(self, reply_id: str) -> None:
         """No more sound will come for it."""
@@ -86,15 +102,48 @@ class Downlink:
     def cut(self) -> Cut | None:
         """Silence the speaker; every admitted reply is refused from now on. Says what was heard of which."""
         with self._lock:
-            for reply_id in self._verdicts:
-                self._verdicts[reply_id] = False
+            for reply in self._replies.values():
+                if reply.verdict:
+                    reply.drop()
             heard = self._player.flush()
             if heard is None:
                 return None
-            received_ms = int(self._received_ms.get(heard.reply_id, 0.0))
+            received_ms = self._received_ms(heard.reply_id)
             return Cut(heard.reply_id, heard.item_id, min(heard.ms, received_ms), received_ms)
 
-    def _take_waiting(self, reply_id: str) -> list[tuple[str, bytes, int]]:
-        pieces = self._waiting.pop(reply_id, [])
-        self._waiting_bytes -= sum(len(pcm) for _, pcm, _ in pieces)
-        return pieces
+    def first_at(self, reply_id: str) -> float | None:
+        """Return when the reply's first sound came, in monotonic seconds; None: none has."""
+        with self._lock:
+            reply = self._replies.get(reply_id)
+            return reply.first_at if reply else None
+
+    def received_ms(self, reply_id: str) -> int:
+        """Return how much of the reply's sound has come."""
+        with self._lock:
+            return self._received_ms(reply_id)
+
+    def _received_ms(self, reply_id: str) -> int:
+        reply = self._replies.get(reply_id)
+        return int(reply.received_ms) if reply else 0
+
+    def _reply(self, reply_id: str) -> _Reply:
+        """Return what is known of a reply; a new one may push out an older one that is not let through."""
+        reply = self._replies.get(reply_id)
+        if reply is None:
+            if len(self._replies) >= _MOST_REPLIES:
+                others = (name for name, other in self._replies.items() if not other.verdict)
+                del self._replies[next(others, next(iter(self._replies)))]
+            reply = self._replies[reply_id] = _Reply()
+        return reply
+
+    def _has_room(self, reply: _Reply, size: int, now: float) -> bool:
+        """Make room for sound that waits: what has waited too long goes, then the oldest replies'."""
+        for other in self._replies.values():
+            stale = now - (other.first_at or now) > _WAITING_S
+            crowded = other is not reply and self._waiting_bytes() + size > _WAITING_LIMIT
+            if other.waiting and (stale or crowded):
+                other.drop()
+        return reply.verdict is None and self._waiting_bytes() + size <= _WAITING_LIMIT
+
+    def _waiting_bytes(self) -> int:
+        return sum(reply.waiting_bytes for reply in self._replies.values())

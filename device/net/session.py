@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from device.codecs import make_decoder, make_encoder
 from device.core import events as e
 from device.dialects.dialect import Decoded, Dialect, ReplyAudio, Send
+from device.dialects.intake import Intake
 from device.errors import CodecError, LinkError, ProtocolError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _OPENING_S = 10.0  # from the open socket to the configured session
 _MOST_REDIALS = 5  # in a row, without a frame between them
+_MOST_STREAMS = 8  # decoders at once: a server that ends no reply is not given one for each
 
 
 class Session:
@@ -41,6 +43,7 @@ class Session:
         self._link = dial()
         self._dialect = dialect
         self._downlink = downlink
+        self._intake = Intake(attempt)
         self._on_event = on_event
         self._lock = threading.Lock()  # the dialect's state; never taken for audio
         self._ended = threading.Event()
@@ -86,7 +89,7 @@ class Session:
 
     def refuse_reply(self, reply_id: str) -> None:
         """Cancel a reply that was not admitted."""
-        self._order(lambda: self._dialect.refuse_reply(reply_id))
+        self._order(lambda: self._dialect.refuse_reply(self._intake.theirs(reply_id)))
 
     def refuse_tool(self, call_id: str) -> None:
         """Answer a tool call with a polite no."""
@@ -174,9 +177,9 @@ class Session:
             if isinstance(one, Send):
                 self._link.send(one.frame)
             elif isinstance(one, ReplyAudio):
-                self._sound(one)
+                self._sound(self._intake.sound(one))
             else:
-                self._report(one)
+                self._report(self._intake.fact(one, time.monotonic()))
 
     def _report(self, event: e.Event) -> None:
         if isinstance(event, e.Opened):
@@ -184,7 +187,7 @@ class Session:
         elif isinstance(event, e.ReplyEnded):
             self._finish(event.reply_id)
             # Sound that nothing came of, for want of a codec, is none: nobody waits to hear it.
-            event = replace(event, audio=event.audio and event.reply_id in self._downlink.first_at)
+            event = replace(event, audio=event.audio and self._downlink.first_at(event.reply_id) is not None)
         self._on_event(event)
 
     def _open(self) -> None:
@@ -214,6 +217,8 @@ class Session:
             self._finish(piece.reply_id)
             decoder = self._made(piece.mime)
             self._pieces[piece.reply_id] = piece.item_id, decoder
+            if len(self._pieces) > _MOST_STREAMS:
+                self._finish(next(iter(self._pieces)))
         return decoder
 
     def _made(self, mime: str) -> Decoder:

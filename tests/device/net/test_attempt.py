@@ -31,7 +31,7 @@ class Rig:
 
     def __init__(self) -> None:
         self.events: queue.SimpleQueue[e.Event] = queue.SimpleQueue()
-        self.player = FakePlayer(heard=FakeHeard("r1", "i1", 30))
+        self.player = FakePlayer(heard=FakeHeard("3.1", "i1", 30))
 
     def start(self, backend: Any, request: GrantRequest = REQUEST) -> Attempt:
         return Attempt(
@@ -86,8 +86,8 @@ def test_a_session_opens_survives_bad_messages_and_carries_both_ways() -> None:
     def check(rig: Rig, attempt: Attempt, got: list[Any]) -> None:
         assert "binary" in str(rig.next())
         assert "bad message" in str(rig.next())
-        assert rig.next() == e.ReplyStarted(3, "r1")
-        attempt.downlink.admit("r1")
+        assert rig.next() == e.ReplyStarted(3, "3.1")
+        attempt.downlink.admit("3.1")
         until(lambda: rig.player.played)
         live = attempt.session
         assert live
@@ -95,7 +95,7 @@ def test_a_session_opens_survives_bad_messages_and_carries_both_ways() -> None:
         live.interrupt(attempt.downlink.cut())
         live.refuse_tool("c1")
         live.discard_turn()
-        live.refuse_reply("r1")
+        live.refuse_reply("3.1")
         live.end_turn()
         live.request_reply()
         until(lambda: len(got) >= 7)

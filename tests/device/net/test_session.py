@@ -115,7 +115,7 @@ class Stage:
         self.events: list[e.Event] = []
         self.player = FakePlayer()
         self.downlink = Downlink(self.player)
-        self.downlink.admit("r")
+        self.downlink.admit("1.1")  # the first reply, as the session names it
         grant = Grant("openai", url)
         self.session = Session(1, lambda: Link(grant), dialect, self.downlink, on_event=self.events.append)
         self.thread = threading.Thread(target=self.session.run)
@@ -150,7 +150,7 @@ def test_sound_is_encoded_on_its_way_out_and_decoded_on_its_way_in() -> None:
         stage.session.send_audio(np.array([0, 32000], "<i2").tobytes())
         stage.lost()
     assert got == ["hello", b"\xff\x80"]
-    assert stage.player.played == [("r", np.array([0, 32124], "<i2").tobytes())]
+    assert stage.player.played == [("1.1", np.array([0, 32124], "<i2").tobytes())]
 
 
 def test_a_message_may_name_its_own_kind_of_sound() -> None:
@@ -164,7 +164,7 @@ def test_a_message_may_name_its_own_kind_of_sound() -> None:
     with ws_server(serve) as url:
         stage = Stage(url, words())
         stage.lost()
-    assert stage.player.played == [("r", b"\1\2")]
+    assert stage.player.played == [("1.1", b"\1\2")]
     told = [event for event in stage.events if isinstance(event, e.Troubled)]
     assert len(told) == 1
     assert "'audio/midi'" in told[0].text
@@ -232,7 +232,7 @@ def test_an_order_may_be_answered_with_a_fact_at_once() -> None:
     with ws_server(serve) as url:
         stage = Stage(url, words())
         stage.session.end_turn()
-        assert stage.events[-1] == e.ReplyEnded(1, "r", audio=False)
+        assert stage.events[-1] == e.ReplyEnded(1, "1.1", audio=False)
         enough.set()
         assert stage.lost().reason
 
@@ -253,3 +253,39 @@ def test_pings_and_the_farewell_of_a_protocol_are_sent() -> None:
         until(lambda: "bye" in got)
     assert got[0] == "hello"
     assert got[-1] == "bye"
+
+
+def test_an_unsafe_word_and_a_name_used_twice_go_no_further_than_the_session() -> None:
+    def serve(peer: ServerConnection) -> None:
+        for _ in range(2):
+            peer.send(json.dumps({"type": "response.created", "response": {"id": "r"}}))
+            words = {"response_id": "r", "delta": "\x1b[2J" + "x" * 1_000_000}
+            peer.send(json.dumps({"type": "response.output_text.delta", **words}))
+            peer.send(json.dumps({"type": "response.done", "response": {"id": "r", "status": "completed"}}))
+
+    events = run(serve, frame_limit=4 << 20)
+    assert [event.reply_id for event in events if isinstance(event, e.ReplyStarted)] == ["1.1", "1.2"]
+    texts = [event.text for event in events if isinstance(event, e.ReplyText)]
+    assert [len(text) for text in texts] == [10_000, 10_000]
+    assert texts[0].startswith(" [2Jx")
+
+
+def test_a_reply_of_many_streams_without_an_end_has_few_decoders() -> None:
+    def serve(peer: ServerConnection) -> None:
+        peer.recv()
+        for n in range(100):
+            peer.send(f"audio/pcm item {n}")
+
+    with ws_server(serve) as url:
+        dialect = Replies(Grant("openai", url))
+        stage = Stage(url, dialect)
+        stage.lost()
+        assert len(stage.session._pieces) <= 8
+
+
+class Replies(Words):
+    """Each frame is of a reply of its own."""
+
+    def decode(self, frame: str | bytes) -> list[Decoded]:
+        assert isinstance(frame, str)
+        return [ReplyAudio(frame, "i", b"\1\2", "audio/pcm")]
