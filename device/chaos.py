@@ -232,8 +232,8 @@ class Chaos:
         match fault.point:
             case "main.freeze":
                 self._until["main.freeze"] = time.monotonic() + fault.lasts_s
-                self._note(fault)
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
+                self._note(fault)
             case "link.cut":
                 if self._link is None:
                     return False

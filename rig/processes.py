@@ -186,7 +186,8 @@ class Device(Process):
     """`pressel run` on the simulated board, talking to `companion`, or to what `backend` says (TOML).
 
     `audio` is TOML that goes below the board's values: sections such as `[audio.input]`. `env` is a virtual
-    card's. `folder` must be short: a socket's path has at most 107 bytes.
+    card's. `chaos`: faults on purpose, see device/chaos.py. `folder` must be short: a socket's path
+    has at most 107 bytes.
     """
 
     def __init__(
@@ -197,6 +198,7 @@ class Device(Process):
         env: Mapping[str, str] | None = None,
         *,
         backend: str = "",
+        chaos: str | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -207,6 +209,7 @@ class Device(Process):
         self._backend = backend
         self.audio = audio
         command = [sys.executable, "-m", "device.cli", "run", "--config", str(self.config)]
+        command += ["--chaos", chaos] if chaos else []
         super().__init__("the daemon", command, folder / "device.log", env)
 
     def start(self) -> None:
