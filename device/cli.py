@@ -152,7 +152,9 @@ def _run(options: argparse.Namespace) -> int:
         from device.chaos import Chaos  # noqa: PLC0415 # only for those who ask for it
 
         chaos = Chaos(options.chaos)
-    return Daemon(config, lambda daemon: Parts(config, daemon, chaos)).run()
+    status = Daemon(config, lambda daemon: Parts(config, daemon, chaos)).run()
+    logging.shutdown()
+    os._exit(status)  # all is on disk; the interpreter's own end would wait for a card that hangs
 
 
 def _config(options: argparse.Namespace) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
+import os
 import queue
 import random
 import signal
@@ -27,6 +29,7 @@ from device.core.patience import Patience
 from device.core.sessions import Book, Session
 from device.errors import PresselError
 from device.net.attempt import Attempt
+from device.system.watchdog import LastResort
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PULSE_S = 1.0  # the main loop goes round at least this often, for the watchdog to see
+_CLOSING_S = 1.5  # what has not closed by then is left behind
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -86,10 +91,13 @@ class Daemon:
 
     def _mourn(self, dead: threading.ExceptHookArgs) -> None:
         """End the process: a thread that died must not leave it deaf. A bug is logged with its traceback."""
-        name = dead.thread.name if dead.thread else "a thread"
-        if dead.exc_value and not isinstance(dead.exc_value, PresselError):
-            log.error("%s died", name, exc_info=dead.exc_value)
-        self._inbox.put(_Stop(1, f"{name} died: {dead.exc_value}"))
+        try:
+            name = dead.thread.name if dead.thread else "a thread"
+            if dead.exc_value and not isinstance(dead.exc_value, PresselError):
+                log.error("%s died", name, exc_info=dead.exc_value)
+            self._inbox.put(_Stop(1, f"{name} died: {_reason(dead.exc_value)}"))
+        except BaseException:  # noqa: BLE001 # no memory left even to say so
+            os._exit(1)
 
     def stop(self) -> None:
         """End in good order."""
@@ -120,23 +128,37 @@ class Daemon:
 
     def run(self) -> int:
         """Work until told to stop."""
+        faulthandler.enable()  # systemd's SIGABRT, or a crash in a library, tells where every thread was
         sys.setswitchinterval(0.001)  # a busy thread may not delay the audio threads by the default 5 ms
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stop())
         threading.excepthook = self._mourn
-        parts = self._parts
-        parts.start()
-        self._show()
-        parts.notify.ready()
-        log.info("ready in %.2f s", time.monotonic() - self._started)
-        stop = self._loop()
+        try:
+            self._parts.start()
+            self._show()
+            self._parts.notify.ready()
+            log.info("ready in %.2f s", time.monotonic() - self._started)
+            stop = self._loop()
+        except PresselError as error:
+            stop = _Stop(1, str(error))
+        except Exception as error:
+            log.exception("main died")
+            stop = _Stop(1, f"main died: {_reason(error)}")
+        return self._end(stop)
+
+    def _end(self, stop: _Stop) -> int:
+        """Keep what was heard, then close everything; a part that does not close is left behind."""
+        resort = LastResort(_CLOSING_S, stop.status)
         if stop.status:
             log.error("%s", stop.reason)
-        parts.notify.stopping()
+        self._parts.notify.stopping()
         if self._attempt:
             self._attempt.cancel()
-            self._attempt.join(1.0)
-        parts.close()
+        self._parts.close(resort.note)
+        resort.note("the session")
+        if self._attempt:
+            self._attempt.join(_CLOSING_S)
+        resort.cancel()
         return stop.status
 
     def _loop(self) -> _Stop:
@@ -153,7 +175,7 @@ class Daemon:
 
     def _next(self) -> _Post | None:
         times = [at for at in (self._conversation.deadline, self._gestures.deadline) if at is not None]
-        times.append(time.monotonic() + self._parts.pulse_s)
+        times.append(time.monotonic() + _PULSE_S)
         try:
             return self._inbox.get(timeout=max(0.0, min(times) - time.monotonic()))
         except queue.Empty:
@@ -413,6 +435,10 @@ class Daemon:
         return Conversation(
             make_rules(self._config), Patience(random.random), self._book.sessions.get(self._key)
         )
+
+
+def _reason(error: BaseException | None) -> str:
+    return str(error) or type(error).__name__
 
 
 _EXECUTORS: dict[type[a.Action], str] = {

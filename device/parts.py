@@ -19,15 +19,16 @@ from device.system.control import ControlServer
 from device.system.metrics import Counters
 from device.system.notify import Notifier
 from device.system.store import Store
+from device.system.watchdog import Watchdog
 from device.token_session import session_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from device.chaos import Chaos
     from device.config import Config
     from device.net.backend import Backend
     from device.ports import AudioInput, AudioOutput, Panel
-
-_STALLED_S = 2.0  # neither the microphone nor the speaker may stand still for longer
 
 
 class Listener(Protocol):
@@ -88,7 +89,13 @@ class Parts:
         self.latencies: dict[str, float] = {}
         self.notify = Notifier()
         self._on_edge = daemon.edge
-        self.pulse_s = min(1.0, self.notify.watchdog_s / 3 if self.notify.watchdog_s else 1.0)
+        self._loop_at = 0.0
+        clocks = {
+            "the microphone": lambda: self.capture.last_block_at,
+            "the speaker": lambda: self.playback.last_block_at,
+            "the main loop": lambda: self._loop_at,
+        }
+        self._watchdog = Watchdog(clocks, self.notify.watchdog)
 
     def start(self) -> None:
         """Set everything going; the button last, so that a press finds ears."""
@@ -98,17 +105,26 @@ class Parts:
         self.playback.start()
         self.control.start()
         self.panel.start(self._on_edge)
+        self._watchdog.start()
 
-    def close(self) -> None:
-        """Release everything; safe when only half was started."""
-        self.panel.close()
-        self.control.close()
-        self.capture.stop()
-        self.playback.stop()
-        self._source.close()
-        self._sink.close()
-        self.store.close()
-        self.notify.close()
+    def close(self, on_next: Callable[[str], None] = lambda _part: None) -> None:
+        """Release everything, what is kept on disk first; safe when only half was started.
+
+        `on_next` is told which part comes next, as any of them may hang.
+        """
+        for part, close in (
+            ("the watchdog", self._watchdog.close),
+            ("the control socket", self.control.close),
+            ("the state folder", self.store.close),
+            ("the panel", self.panel.close),
+            ("the microphone", self.capture.stop),
+            ("the speaker", self.playback.stop),
+            ("the microphone", self._source.close),
+            ("the speaker", self._sink.close),
+            ("the line to systemd", self.notify.close),
+        ):
+            on_next(part)
+            close()
 
     def backend(self) -> Backend:
         """Where grants come from."""
@@ -124,9 +140,8 @@ class Parts:
         self.playback.idle(idle)
 
     def beat(self, now: float) -> None:
-        """Feed the watchdog while the microphone and the speaker move."""
-        if now - min(self.capture.last_block_at, self.playback.last_block_at) < _STALLED_S:
-            self.notify.watchdog(now)
+        """Take note that the main loop went round; the watchdog wants to see it once in `LIMIT_S`."""
+        self._loop_at = now
 
     def count(self) -> dict[str, int]:
         """Return the counters of the status answer."""

@@ -82,10 +82,14 @@ class LastResort:
     def __init__(self, seconds: float, status: int, *, end: Callable[[int], object] = os._exit) -> None:
         self._status, self._end = status, end
         self._seconds = seconds
-        self.busy_with = "something"  # what is being closed, for the log
+        self._busy_with = "the parts"
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="last-resort", daemon=True)
         self._thread.start()
+
+    def note(self, part: str) -> None:
+        """Take down what is being closed now, for the log."""
+        self._busy_with = part
 
     def cancel(self) -> None:
         """It has ended by itself."""
@@ -93,7 +97,7 @@ class LastResort:
 
     def _run(self) -> None:
         if not self._done.wait(self._seconds):
-            line = f"closing {self.busy_with} takes longer than {self._seconds:g} s: ending without it"
+            line = f"closing {self._busy_with} takes longer than {self._seconds:g} s: ending without it"
             end_process(line, self._status, self._end)
 
 

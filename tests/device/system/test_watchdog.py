@@ -108,7 +108,7 @@ def test_the_last_resort_ends_what_does_not_end_and_says_what_it_waited_for(
 ) -> None:
     ended: list[int] = []
     resort = LastResort(0.05, 7, end=ended.append)
-    resort.busy_with = "the sound card"
+    resort.note("the sound card")
     until(lambda: ended)
     assert ended == [7]
     assert caplog.messages == ["closing the sound card takes longer than 0.05 s: ending without it"]
