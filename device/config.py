@@ -31,7 +31,10 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class InputConfig(Section, frozen=True):
-    """The microphones. `channel` picks one, or "mix"."""
+    """The microphones. `channel` picks one, or "mix".
+
+    `dead_after_s`: zeros, one value or full scale for so long, and it is reported as dead; 0: never.
+    """
 
     device: str = ""
     format: Literal["s32", "s16"] = "s16"
@@ -40,6 +43,7 @@ class InputConfig(Section, frozen=True):
     channel: Annotated[int, Meta(ge=0, le=7)] | Literal["mix"] = 0
     gain_db: Annotated[float, Meta(ge=-20, le=50)] = 0.0
     highpass_hz: Annotated[float, Meta(ge=0, le=400)] = 0.0
+    dead_after_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
 
 
 class OutputConfig(Section, frozen=True):

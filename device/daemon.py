@@ -124,6 +124,23 @@ class Daemon:
         else:
             self._measure("release_to_commit_ms", "release", "commit")
 
+    def card_lost(self, side: str, reason: str) -> None:
+        """Report that there is no microphone, or no speaker."""
+        self.tell("error", f"the {side} is missing: {reason}")
+
+    def card_back(self, side: str) -> None:
+        """Report that it works again."""
+        self._fault = None
+        self.tell("info", f"the {side} is back")
+
+    def microphone_dead(self, reason: str | None) -> None:
+        """Report a microphone that gives what no microphone gives; None: it lives again."""
+        if reason:
+            self.tell("error", reason)
+        else:
+            self._fault = None
+            self.tell("info", "the microphone lives again")
+
     # --- life
 
     def run(self) -> int:

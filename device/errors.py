@@ -3,6 +3,7 @@
 PresselError
 ├── ConfigError    the owner's: a file or a setting; ends the process with 78
 ├── AudioError     the sound card's: missing, refused, gone
+│   └── FormatError    it is there, and does not take what is asked of it
 ├── PanelError     the GPIO's: no chip, a line that is taken
 ├── BackendError   the companion's: no grant (kind says whether to try again)
 ├── LinkError      the network's: the session's socket is refused or gone
@@ -22,6 +23,10 @@ class ConfigError(PresselError):
 
 class AudioError(PresselError):
     """The sound card is missing, refuses a format, or has gone."""
+
+
+class FormatError(AudioError):
+    """The card is there, and does not take the rate, the channels or the format that is asked of it."""
 
 
 class PanelError(PresselError):

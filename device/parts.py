@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol, assert_never
 from device.audio.capture import Capture
 from device.audio.playback import Playback
 from device.audio.ring import Ring
+from device.cards import open_cards
 from device.config import read_token
 from device.dsp.resample import Resampler
 from device.dsp.vad import Vad
-from device.errors import AudioError
 from device.net.link import Link
 from device.net.uplink import Uplink
 from device.panel.simulated import SimulatedPanel
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from device.chaos import Chaos
     from device.config import Config
     from device.net.backend import Backend
-    from device.ports import AudioInput, AudioOutput, Panel
+    from device.ports import Panel
 
 
 class Listener(Protocol):
@@ -41,6 +41,9 @@ class Listener(Protocol):
     def heard(self, reply_id: str) -> None: ...
     def tell(self, level: str, text: str) -> None: ...
     def command(self, request: dict[str, Any]) -> dict[str, Any]: ...
+    def card_lost(self, side: str, reason: str) -> None: ...
+    def card_back(self, side: str) -> None: ...
+    def microphone_dead(self, reason: str | None) -> None: ...
 
 
 class Parts:
@@ -58,9 +61,7 @@ class Parts:
         backend = _make_backend(config)
         self._backend = chaos.backend(backend) if chaos else backend
         self.panel = _make_panel(config)
-        source, sink = _open_audio(config)
-        if chaos:
-            source, sink = chaos.microphone(source), chaos.speaker(sink)
+        source, sink = open_cards(config.audio, daemon, chaos)
         self._source, self._sink = source, sink
         self._block = source.rate // 50
         ring = Ring(config.talk.buffer_s, source.rate)
@@ -81,6 +82,7 @@ class Parts:
         )
         self.playback = Playback(
             sink,
+            ready=sink.ready,
             on_started=daemon.sounded,
             on_drained=daemon.heard,
         )
@@ -149,45 +151,10 @@ class Parts:
             "frames_captured": self.capture.frames // self._block,
             "frames_sent": self.uplink.frames_sent,
             "frames_dropped": self.uplink.frames_dropped,
-            "xruns": self.capture.overruns + self.playback.underruns,
+            "overruns": self.capture.overruns,
+            "underruns": self.playback.underruns,
             **self.counters.as_dict(),
         }
-
-
-def _open_audio(config: Config) -> tuple[AudioInput, AudioOutput]:
-    audio = config.audio
-    if audio.driver == "wav":
-        from device.audio.wavfile import WavInput, WavOutput  # noqa: PLC0415 # only the driver in use is loaded
-
-        return (
-            WavInput(
-                Path(audio.input.device),
-                audio.input.rate_hz,
-                channels=audio.input.channels,
-                sample_format=audio.input.format,
-            ),
-            WavOutput(Path(audio.output.device), audio.output.rate_hz),
-        )
-    from device.audio.portaudio import PortAudioInput, PortAudioOutput  # noqa: PLC0415 # the same
-
-    source = PortAudioInput(
-        audio.input.device,
-        rate=audio.input.rate_hz,
-        channels=audio.input.channels,
-        sample_format=audio.input.format,
-    )
-    try:
-        sink = PortAudioOutput(
-            audio.output.device,
-            rate=audio.output.rate_hz,
-            channels=audio.output.channels,
-            sample_format=audio.output.format,
-            rests=audio.output.rests,
-        )
-    except AudioError:
-        source.close()
-        raise
-    return source, sink
 
 
 def _make_panel(config: Config) -> Panel:

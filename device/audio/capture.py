@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from device.ports import AudioInput, Frames, Samples
 
 _BLOCKS_PER_S = 50
+_JOIN_S = 1.0  # a read that hangs is left to itself
 _IDLE_BLOCKS_PER_S = 10
 
 
@@ -70,7 +71,7 @@ class Capture:
         """End the thread; the card stays open and belongs to whoever opened it."""
         self._stopping = True
         if self._thread.is_alive():
-            self._thread.join(2.0)
+            self._thread.join(_JOIN_S)
 
     def idle(self, idle: bool) -> None:
         """Nobody needs the sound soon: larger blocks, no speech detection, a fifth of the work."""

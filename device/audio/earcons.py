@@ -27,7 +27,7 @@ NAMES = tuple(_TONES)
 
 
 def earcon(name: str, rate: int) -> Samples:
-    """Mono PCM16 of `rate` Hz, shorter than 400 ms, with silent ends. KeyError: there is none of that name."""
+    """Mono PCM16 of `rate` Hz, under 400 ms, with silent ends; KeyError for any other name."""
     gap = np.zeros(round(_GAP_S * rate))
     parts = [part for hertz, seconds in _TONES[name] for part in (_tone(hertz, seconds, rate), gap)]
     pcm: Samples = np.rint(np.concatenate(parts[:-1]) * _PEAK * 32767.0).astype(np.int16)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Heard", "Playback"]
 
+_JOIN_S = 1.0
 _IDLE_BLOCKS = 8  # of silence at once while idle, on a card that must be fed
 
 
@@ -25,19 +26,21 @@ class Playback:
 
     `on_started(reply_id)` follows the first block of a reply into the card, `on_drained(reply_id)` the last
     sample out of it once `finish` was called; neither comes after a flush. Both run in this thread, without a
-    lock held.
+    lock held. While `ready()` is False there is no card, and what is to be played waits: what went nowhere
+    was not heard.
     """
 
     def __init__(
         self,
         sink: AudioOutput,
         *,
+        ready: Callable[[], bool] = lambda: True,
         on_started: Callable[[str], None] = lambda _reply: None,
         on_drained: Callable[[str], None] = lambda _reply: None,
     ) -> None:
         self.rate = sink.rate  # Hz
         self.last_block_at = time.monotonic()  # seconds; the watchdog looks at it, once a second when at rest
-        self._sink = sink
+        self._sink, self._ready = sink, ready
         self._on_started, self._on_drained = on_started, on_drained
         self._replies = Replies(sink.rate, sink.block)
         self._changed = threading.Condition()
@@ -82,7 +85,7 @@ class Playback:
             self._stopping = True
             self._changed.notify()
         if self._thread.is_alive():
-            self._thread.join(2.0)
+            self._thread.join(_JOIN_S)
 
     def idle(self, idle: bool) -> None:
         """Nothing will be said soon: a card that must be fed gets its silence in larger pieces."""
@@ -129,6 +132,9 @@ class Playback:
             self._turn()
 
     def _turn(self) -> None:
+        if not self._ready():
+            self.last_block_at = time.monotonic()
+            return
         with self._changed:
             block, started = self._next_block()
             # A pause between two words may end at any moment; a rest is for when nothing is expected.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ import msgspec
 import numpy as np
 import pyaudio
 
-from device.errors import AudioError
+from device.errors import AudioError, FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +30,10 @@ _FORMATS: dict[str, tuple[int, np.dtype[Any]]] = {
 }
 _INPUT_BLOCKS_PER_S = 50
 _OUTPUT_BLOCKS_PER_S = 150  # 6.7 ms: PortAudio keeps three of them in the card
-_CLOSE_S = 1.0
+_CLOSE_S = 0.5
 _ASOUND = Path("/proc/asound")
+_RENEW_S = 30.0  # between two looks for cards that the kernel does not know
+_REFUSED = (pyaudio.paInvalidSampleRate, pyaudio.paInvalidChannelCount, pyaudio.paSampleFormatNotSupported)
 
 
 class DeviceFacts(msgspec.Struct, frozen=True):
@@ -49,7 +53,7 @@ class PortAudioInput:
         self.rate, self.channels = rate, channels
         self.overruns = 0
         self._name = device
-        self._library, self._stream = _open(device, "input", rate, channels, sample_format)
+        self._stream, self._list = _library.open(device, "input", rate, channels, sample_format)
         self._dtype = _FORMATS[sample_format][1]
         self._guard = _Guard(device)
 
@@ -57,6 +61,7 @@ class PortAudioInput:
         """Shape (frames, channels), int16 or int32 as opened."""
         while True:
             with self._guard:
+                _library.check(self._list)
                 try:
                     data = self._stream.read(frames)
                 except OSError as error:
@@ -75,7 +80,7 @@ class PortAudioInput:
 
     def close(self) -> None:
         """Stop and release; a device that is gone does not complain twice."""
-        self._guard.close(self._library, self._stream)
+        self._guard.close(self._stream)
 
 
 class PortAudioOutput:
@@ -91,7 +96,7 @@ class PortAudioOutput:
         self.underruns = 0
         self._name, self._channels, self._rests = device, channels, rests
         self._wide = sample_format == "s32"
-        self._library, self._stream = _open(device, "output", rate, channels, sample_format)
+        self._stream, self._list = _library.open(device, "output", rate, channels, sample_format)
         self._guard = _Guard(device)
         self._room = self._stream.get_write_available()
         self._running = True
@@ -101,6 +106,7 @@ class PortAudioOutput:
         wide = samples.astype(np.int32) << 16 if self._wide else samples
         data = (np.repeat(wide, self._channels) if self._channels > 1 else wide).tobytes()
         with self._guard:
+            _library.check(self._list)
             try:
                 if not self._running:
                     self._stream.start_stream()
@@ -113,6 +119,7 @@ class PortAudioOutput:
 
     def rest(self) -> bool:
         """Stop the clock, if this card may."""
+        _library.check(self._list)
         if self._rests and self._running:
             with self._guard, contextlib.suppress(OSError):  # a card that is gone says so at the next write
                 self._stream.stop_stream()
@@ -131,7 +138,7 @@ class PortAudioOutput:
 
     def close(self) -> None:
         """Stop and release; a device that is gone does not complain twice."""
-        self._guard.close(self._library, self._stream)
+        self._guard.close(self._stream)
 
 
 class _Guard:
@@ -151,16 +158,88 @@ class _Guard:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def close(self, library: pyaudio.PyAudio, stream: pyaudio._Stream) -> None:
+    def close(self, stream: pyaudio._Stream) -> None:
         """Release the stream once nobody is in it; a call that hangs keeps it until the process ends."""
         if self._closed:
             return
         self._closed = True
         if self._lock.acquire(timeout=_CLOSE_S):
+            _library.close(stream)
+            self._lock.release()
+
+
+class _Library:
+    """PortAudio, started once for all streams. It lists the cards when it starts, and never again.
+
+    So a card that was plugged in later is seen once every stream has been closed. When it is worth while, the
+    streams that run are told so (`check`), and whoever opened them opens them again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # for opening and closing, which PortAudio does not do at once
+        self._handle: pyaudio.PyAudio | None = None
+        self._users = 0
+        self._list = 0  # counts the lists
+        self._old = -1  # the newest list that is to be given up
+        self._free: dict[str, set[str]] = {}  # when the list was made
+        self._listed_at = 0.0
+
+    def open(
+        self, name: str, side: str, rate: int, channels: int, sample_format: str
+    ) -> tuple[pyaudio._Stream, int]:
+        """A running stream, and the number of the list that it was found in."""
+        if sample_format not in _FORMATS:
+            raise FormatError(
+                f'sample format "{sample_format}" is unknown: take one of {", ".join(_FORMATS)}'
+            )
+        if not 1 <= channels <= MAX_CHANNELS:
+            raise FormatError(f"{channels} channels cannot be opened: take 1 to {MAX_CHANNELS}")
+        with self._lock:
+            handle = self._take()
+            try:
+                found = _Device(handle, _find(handle, name, side), side)
+                return found.open(rate, channels, sample_format), self._list
+            except BaseException as error:
+                self._give()
+                if self._users and isinstance(error, AudioError) and self._is_old(side):
+                    self._old = self._list
+                raise
+
+    def close(self, stream: pyaudio._Stream) -> None:
+        """Close a stream that nobody uses."""
+        with self._lock:
             with contextlib.suppress(OSError):
                 stream.close()
-            library.terminate()
-            self._lock.release()
+            self._give()
+
+    def check(self, number: int) -> None:
+        """Raise AudioError when the streams of that list are to be closed, so that a new one can be made."""
+        if number <= self._old:
+            raise AudioError("another sound card is looked for: this one has to be opened again")
+
+    def _take(self) -> pyaudio.PyAudio:
+        if self._handle is None:
+            self._handle = _start()
+            self._list += 1
+            self._free = {side: _free(side) for side in ("input", "output")}
+            self._listed_at = time.monotonic()
+        self._users += 1
+        return self._handle
+
+    def _give(self) -> None:
+        self._users -= 1
+        if self._users == 0 and self._handle is not None:
+            self._handle.terminate()
+            self._handle = None
+
+    def _is_old(self, side: str) -> bool:
+        # A sound server's cards are not in /proc: those are looked for now and then.
+        now = _free(side)
+        waited = time.monotonic() - self._listed_at > _RENEW_S
+        return bool(now - self._free[side]) or (waited and not now)
+
+
+_library = _Library()
 
 
 def list_devices() -> list[DeviceFacts]:
@@ -201,7 +280,7 @@ class _Device:
     def open(self, rate: int, channels: int, sample_format: str) -> pyaudio._Stream:
         """A running stream; AudioError says what the device would take."""
         if channels > self.most:
-            raise AudioError(f"{self._title} has {self.most} channels, not {channels}")
+            raise FormatError(f"{self._title} has {self.most} channels, not {channels}")
         blocks_per_s = _INPUT_BLOCKS_PER_S if self._side == "input" else _OUTPUT_BLOCKS_PER_S
         chosen: dict[str, Any] = {self._side: True, f"{self._side}_device_index": self._index}
         chosen["frames_per_buffer"] = rate // blocks_per_s
@@ -212,9 +291,10 @@ class _Device:
             rates = self.rates(channels, sample_format)
             if rates and rate not in rates:
                 works = ", ".join(map(str, rates))
-                raise AudioError(f"{self._title} refuses {rate} Hz: it takes {works}") from error
+                raise FormatError(f"{self._title} refuses {rate} Hz: it takes {works}") from error
             what = f"{channels} x {sample_format} at {rate} Hz"
-            raise AudioError(f"{self._title} cannot be opened with {what}: {error.args[-1]}") from error
+            kind = FormatError if error.args[0] in _REFUSED else AudioError
+            raise kind(f"{self._title} cannot be opened with {what}: {_say(error)}") from error
 
     def _takes(self, rate: int, channels: int, sample_format: str) -> bool:
         asked: dict[str, Any] = {
@@ -226,21 +306,6 @@ class _Device:
             return bool(self._library.is_format_supported(rate, **asked))
         except ValueError:
             return False
-
-
-def _open(
-    name: str, side: str, rate: int, channels: int, sample_format: str
-) -> tuple[pyaudio.PyAudio, pyaudio._Stream]:
-    if sample_format not in _FORMATS:
-        raise AudioError(f'sample format "{sample_format}" is unknown: take one of {", ".join(_FORMATS)}')
-    if not 1 <= channels <= MAX_CHANNELS:
-        raise AudioError(f"{channels} channels cannot be opened: take 1 to {MAX_CHANNELS}")
-    library = _start()
-    try:
-        return library, _Device(library, _find(library, name, side), side).open(rate, channels, sample_format)
-    except BaseException:
-        library.terminate()
-        raise
 
 
 def _find(library: pyaudio.PyAudio, name: str, side: str) -> dict[str, Any]:
@@ -279,17 +344,39 @@ def _start() -> pyaudio.PyAudio:
         return pyaudio.PyAudio()
 
 
+def _free(side: str) -> set[str]:
+    # The kernel's streams of one direction that nobody has open.
+    kind = "c" if side == "input" else "p"
+    found = set()
+    for status in _ASOUND.glob(f"card*/pcm*{kind}/sub*/status"):
+        with contextlib.suppress(OSError):
+            if status.read_text().startswith("closed"):
+                found.add(str(status))
+    return found
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    # ALSA and JACK print a page of complaints about devices that nobody asked for.
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    # ALSA and JACK print a page of complaints about devices that nobody asked for; other lines are kept.
+    kept, said = os.dup(2), os.memfd_create("stderr")
     try:
-        os.dup2(null, 2)
+        os.dup2(said, 2)
         yield
     finally:
         os.dup2(kept, 2)
+        lines = os.pread(said, os.fstat(said).st_size, 0).splitlines(keepends=True)
+        os.write(kept, b"".join(line for line in lines if not _COMPLAINT.search(line)))
         os.close(kept)
-        os.close(null)
+        os.close(said)
+
+
+_COMPLAINT = re.compile(rb"(?i)alsa|jack|Cannot connect to server|^Expression \'|PulseAudio|^\s*$")
+
+
+def _say(error: OSError | ValueError) -> str:
+    if error.args[0] == pyaudio.paDeviceUnavailable:
+        return "another program holds it"
+    return str(error.args[-1])
 
 
 def _gone(name: str, error: OSError) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from device.errors import AudioError
+from device.errors import AudioError, FormatError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,10 +25,12 @@ class WavInput:
     """Implements AudioInput: a PCM file of 16 or 32 bits, heard once at real pace and followed by silence.
 
     What is appended to the file while it is open is heard as soon as it is there; the length that the header
-    claims is ignored. A mono file is heard on every channel.
+    claims is ignored. A mono file is heard on every channel. `from_end`: what is in it already is past.
     """
 
-    def __init__(self, path: Path, rate: int, channels: int, sample_format: str) -> None:
+    def __init__(
+        self, path: Path, rate: int, channels: int, sample_format: str, *, from_end: bool = False
+    ) -> None:
         self.rate, self.channels = rate, channels
         self.overruns = 0
         self._bits = 32 if sample_format == "s32" else 16
@@ -39,10 +41,13 @@ class WavInput:
             raise AudioError(f"{path} cannot be read: {error.strerror}") from error
         if self._file_bits not in _TYPES:
             self._file.close()
-            raise AudioError(f"{path} is not a WAV file of 16 or 32 bit PCM")
+            raise FormatError(f"{path} is not a WAV file of 16 or 32 bit PCM")
         if file_rate != rate or self._file_channels not in (1, channels):
             self._file.close()
-            raise AudioError(f"{path} is {self._file_channels} x {file_rate} Hz, not {channels} x {rate} Hz")
+            raise FormatError(f"{path} is {self._file_channels} x {file_rate} Hz, not {channels} x {rate} Hz")
+        if from_end:
+            size = self._file_channels * self._file_bits // 8
+            self._file.seek((path.stat().st_size - self._file.tell()) // size * size, 1)
         self._position = 0
         self._started_at = time.monotonic()
 
@@ -95,7 +100,7 @@ class WavOutput:
             raise AudioError(f"{path} cannot be written: {error.strerror}") from error
         if self._before is None:
             self._file.close()
-            raise AudioError(f"{path} is not a WAV file of 16 bit mono at {rate} Hz: move it out of the way")
+            raise FormatError(f"{path} is not a WAV file of 16 bit mono at {rate} Hz: move it out of the way")
         self._written = 0  # frames since the start
         self._resting = True
         self._started_at = time.monotonic()
