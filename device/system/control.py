@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import selectors
 import socket
 import threading
+import time
 from collections import deque
 from stat import S_ISSOCK
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,10 @@ MAX_LINE_BYTES = 64 * 1024
 MAX_UNREAD_BYTES = 256 * 1024
 MAX_CLIENTS = 16
 MAX_EVENTS_WAITING = 1024
+_TAKEN = "another pressel answers on {path}: stop it, or choose another state folder"
+_FULL_S = 1.0  # how long nobody is let in once the process is out of file descriptors
+_CLOSING_S = 1.0
+_NO_ROOM = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 class _Client:
@@ -43,7 +49,8 @@ class ControlServer:
 
     `handle` takes the request and returns the whole answer, `{"ok": true, …}`; a PresselError of its becomes
     `{"ok": false, "error": …}`. "watch" is answered here. No client can hold the server up: one that does not
-    read is dropped, one that sends what is no request is told so and dropped.
+    read is dropped, one that sends what is no request is told so and dropped. On a medium that takes no
+    socket (full, read-only) there is none, which is logged; a device can be talked to without.
     """
 
     def __init__(self, path: Path, handle: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
@@ -56,12 +63,18 @@ class ControlServer:
         self._ringer.setblocking(False)
         self._listener: socket.socket | None = None
         self._closing = False
+        self._full_until: float | None = None  # monotonic seconds
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
     def start(self) -> None:
         """Open the socket (mode 0600) and serve. Raises StateError."""
-        self._listener = _listen(self._path)
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        try:
+            self._listener = _listen(self._path)
+            self._selector.register(self._listener, selectors.EVENT_READ)
+        except StateError as error:
+            if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in _NO_ROOM:
+                raise
+            log.error("%s: pressel ctl works again after a start with room for it", error)  # noqa: TRY400
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._thread.start()
 
@@ -77,7 +90,7 @@ class ControlServer:
         if not self._thread.ident:
             self._put_away()
         elif self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(_CLOSING_S)
 
     def _ring(self) -> None:
         with contextlib.suppress(OSError):  # full: it has been rung already; closed: nobody listens
@@ -91,13 +104,14 @@ class ControlServer:
             self._put_away()
 
     def _turn(self) -> None:
-        for key, mask in self._selector.select():
+        for key, mask in self._selector.select(_FULL_S if self._full_until else None):
             if key.fileobj is self._bell:
                 self._bell.recv(4096)
             elif self._listener is not None and key.fileobj is self._listener:
                 self._accept(self._listener)
             else:
                 self._serve(key.data, mask)
+        self._listen_again()
         self._spread()
 
     def _put_away(self) -> None:
@@ -105,7 +119,8 @@ class ControlServer:
             self._drop(client)
         if self._listener is not None:
             self._listener.close()
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the medium has become read-only: the next start clears it
+                self._path.unlink(missing_ok=True)
         self._bell.close()
         self._ringer.close()
         self._selector.close()
@@ -115,12 +130,19 @@ class ControlServer:
             sock, _ = listener.accept()
         except OSError as error:  # out of file descriptors, or the client has gone again
             log.warning("control: a client could not be let in: %s", error)
+            self._selector.unregister(listener)  # it would be ready, and fail, without end
+            self._full_until = time.monotonic() + _FULL_S
             return
         sock.setblocking(False)
         client = self._clients[sock] = _Client(sock)
         self._selector.register(sock, selectors.EVENT_READ, client)
         if len(self._clients) > MAX_CLIENTS:
             self._refuse(client, f"{MAX_CLIENTS} clients are connected already: end one of them")
+
+    def _listen_again(self) -> None:
+        if self._listener and self._full_until and time.monotonic() >= self._full_until:
+            self._full_until = None
+            self._selector.register(self._listener, selectors.EVENT_READ)
 
     def _serve(self, client: _Client, mask: int) -> None:
         if mask & selectors.EVENT_READ:
@@ -163,6 +185,8 @@ class ControlServer:
             return _line({"ok": True} if command == "watch" else self._handle(request))
         except PresselError as error:
             return _refusal(str(error))
+        except MemoryError:
+            raise  # who knows what is half done: the process ends
         except Exception:
             log.exception("control: %r failed", command)
             return _refusal(f"{command[:40]!r} failed: see the log")
@@ -217,9 +241,9 @@ def _listen(path: Path) -> socket.socket:
         raise StateError(
             f"{path} is too long for a socket ({MAX_PATH_BYTES} bytes): choose a shorter state folder"
         )
-    _clear(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        _clear(path)
         listener.bind(str(path))
         path.chmod(0o600)  # before listen: nobody has been let in
         listener.listen(MAX_CLIENTS)
@@ -227,6 +251,9 @@ def _listen(path: Path) -> socket.socket:
     except OSError as error:
         listener.close()
         raise StateError(f"the control socket {path} cannot be made ({error.strerror})") from error
+    except StateError:
+        listener.close()
+        raise
     return listener
 
 
@@ -238,9 +265,12 @@ def _clear(path: Path) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a socket that nobody accepts from would block for ever
         try:
             probe.connect(str(path))
-        except OSError:
+        except (ConnectionRefusedError, FileNotFoundError):
             path.unlink(missing_ok=True)
+        except BlockingIOError:  # its queue is full: it lives
+            raise StateError(_TAKEN.format(path=path)) from None
         else:
-            raise StateError(f"another pressel answers on {path}: stop it, or choose another state folder")
+            raise StateError(_TAKEN.format(path=path))

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+import stat
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
+_RETRY_S = 10.0  # after a write that failed
 _NO_ROOM = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
@@ -30,7 +32,8 @@ class Store:
     """One folder, one daemon: `sessions.json`, the generation before it as `sessions.json.1`, and the lock.
 
     Raises StateError when the folder cannot be made or another daemon has it. Later trouble (a full card, a
-    read-only one) is told once to `on_trouble`, from any thread, and the daemon goes on in memory.
+    read-only one) is told once to `on_trouble`, from any thread; the daemon goes on in memory, and the store
+    tries again every 10 s. Fields that a newer Pressel has added to the file are kept as they are.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Store:
         self._closed = False
         self._in_trouble = False
         self._written = b""  # what sessions.json holds
+        self._foreign: dict[str, msgspec.Raw] = {}  # fields of it that only a newer Pressel knows
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._thread.start()
 
@@ -59,14 +63,14 @@ class Store:
         for path in (self._current, self._previous):
             try:
                 data = _read(path)
-                book = _decode(data)
+                book, foreign = _decode(data)
             except FileNotFoundError:
                 continue
-            except (OSError, ValueError, msgspec.MsgspecError) as error:
+            except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
                 notices.append(self._set_aside(path, error))
                 continue
             self._written = data if path == self._current else b""
-            self._latest = book
+            self._latest, self._foreign = book, foreign
             return book, "; ".join([*notices, "the state before it is used"]) if notices else None
         return Book(), "; ".join([*notices, "nothing is remembered"]) if notices else None
 
@@ -103,7 +107,8 @@ class Store:
         closed = False
         while not closed:
             with self._changed:
-                self._changed.wait_for(lambda: self._pending or self._closed)
+                patience_s = _RETRY_S if self._in_trouble else None
+                self._changed.wait_for(lambda: self._pending or self._closed, patience_s)
                 self._pending, closed = False, self._closed
             self._write_latest()
 
@@ -112,18 +117,31 @@ class Store:
             with self._changed:
                 book, forgetting = self._latest, self._forgetting
                 self._forgetting = False
-            data = msgspec.json.encode(book)
-            if book is None or data == self._written:
+            if book is None:
+                return True
+            if forgetting:
+                self._foreign = {}  # whatever it says, it may be words
+            data = _encode(book, self._foreign)
+            if data == self._written:
                 return True
             try:
+                self._claim_again()
                 self._replace(data, forgetting)
-            except OSError as error:
+            except (OSError, StateError) as error:
                 with self._changed:
                     self._forgetting |= forgetting
                 self._trouble(error)
                 return False
             self._written, self._in_trouble = data, False
             return True
+
+    def _claim_again(self) -> None:
+        """Make the folder and its lock anew when they were removed; StateError when another daemon has it."""
+        mine = self._lock_fd
+        if mine is not None and os.fstat(mine).st_nlink == 0:
+            self._lock_fd = _claim(self._folder)
+            os.close(mine)
+            log.warning("%s had been removed; it is there again", self._folder)
 
     def _replace(self, data: bytes, forgetting: bool) -> None:
         """Put the new generation in place; a crash anywhere leaves the old one or the new one to `load`.
@@ -156,11 +174,12 @@ class Store:
             return f"{path} cannot be used ({why})"
         return f"{path} cannot be used ({why}): kept as {aside.name}"
 
-    def _trouble(self, error: OSError) -> None:
+    def _trouble(self, error: OSError | StateError) -> None:
         if not self._in_trouble:
             self._in_trouble = True
+            why = error.strerror if isinstance(error, OSError) else str(error)
             self._on_trouble(
-                f"{self._folder} cannot be written ({error.strerror}): free or repair it;"
+                f"{self._folder} cannot be written ({why}): free or repair it;"
                 " until then a restart forgets this conversation"
             )
 
@@ -169,7 +188,7 @@ def _claim(folder: Path) -> int | None:
     """Make the folder and lock it; None where the medium has no room for a lock file."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fd = _open_lock(folder / "lock")
     except OSError as error:
         if error.errno in _NO_ROOM and folder.is_dir():
             log.warning("%s cannot be locked: %s", folder, error.strerror)
@@ -180,7 +199,7 @@ def _claim(folder: Path) -> int | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        owner = os.read(fd, 20).decode("ascii", "replace").strip() or "unknown"
+        owner = _owner_of(fd)
         os.close(fd)
         raise StateError(
             f"another pressel (pid {owner}) uses the state folder {folder}: stop it, or set state.dir"
@@ -193,8 +212,26 @@ def _claim(folder: Path) -> int | None:
     return fd
 
 
+def _open_lock(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS or not path.exists():
+            raise
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # it can be locked all the same
+
+
+def _owner_of(fd: int) -> str:
+    with suppress(OSError):
+        return os.read(fd, 20).decode("ascii", "replace").strip() or "unknown"
+    return "unknown"
+
+
 def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
+    """Return what a plain file holds; anything else (a pipe would block for ever) is a ValueError."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123 # a path cannot do this
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is not a plain file")
         data = file.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         raise ValueError(f"it is larger than {MAX_FILE_BYTES} bytes")
@@ -205,8 +242,14 @@ class _Head(msgspec.Struct):
     version: int
 
 
-def _decode(data: bytes) -> Book:
+def _decode(data: bytes) -> tuple[Book, dict[str, msgspec.Raw]]:
     version = msgspec.json.decode(data, type=_Head).version
     if version != Book().version:
         raise ValueError(f"it is of version {version} and this pressel knows {Book().version}")
-    return msgspec.json.decode(data, type=Book)
+    fields = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    foreign = {name: value.copy() for name, value in fields.items() if name not in Book.__struct_fields__}
+    return msgspec.json.decode(data, type=Book), foreign
+
+
+def _encode(book: Book, foreign: dict[str, msgspec.Raw]) -> bytes:
+    return msgspec.json.encode({**msgspec.structs.asdict(book), **foreign} if foreign else book)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import socket
 import stat
 import threading
@@ -15,6 +16,7 @@ from device.errors import StateError
 from device.system import control
 from device.system.control import ControlServer
 from device.system.control_client import request, watch
+from tests.servers import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -241,6 +243,51 @@ def test_a_living_daemon_keeps_its_socket(path: Path) -> None:
         with pytest.raises(StateError, match="another pressel answers"), serving(path):
             pass
         assert request(path, {"cmd": "status"})["ok"] is True
+
+
+def test_a_socket_that_nobody_accepts_from_is_not_waited_for(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as busy, contextlib.ExitStack() as clients:
+        busy.bind(str(path))
+        busy.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client = clients.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                client.setblocking(False)
+                client.connect(str(path))
+        with pytest.raises(StateError, match="another pressel answers"):
+            ControlServer(path, echo).start()
+
+
+def test_without_descriptors_nobody_is_let_in_until_there_are_some(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with serving(path), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(10)
+        spent = time.process_time()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # fewer than are open
+        try:
+            client.connect(str(path))
+            client.sendall(b'{"cmd":"status"}\n')
+            until(lambda: len(caplog.messages) >= 2, 10)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert client.recv(1000) == b'{"ok":true,"echo":{"cmd":"status"}}\n'
+        assert time.process_time() - spent < 1, "it does not spin"
+    assert all("Too many open files" in line for line in caplog.messages)
+    assert len(caplog.messages) < 5
+
+
+def test_a_handler_that_is_out_of_memory_ends_the_thread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def starve(_message: dict[str, Any]) -> dict[str, Any]:
+        raise MemoryError
+
+    dead: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", dead.append)
+    with serving(path, starve), raw(path) as sock:
+        sock.sendall(b'{"cmd":"status"}\n')
+        assert hear_all(sock) == b""
+    assert [one.exc_type for one in dead] == [MemoryError]
 
 
 def test_a_file_in_the_way_is_left_alone(path: Path) -> None:

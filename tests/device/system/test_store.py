@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -20,11 +21,13 @@ from device.core.sessions import Book, Session, Turn
 from device.errors import StateError
 from device.system.disk import Disk
 from device.system.store import MAX_FILE_BYTES, Store
+from tests.servers import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parents[3]
+_NOBODY = 65534
 
 
 def book(number: int) -> Book:
@@ -166,6 +169,12 @@ def test_what_has_not_changed_is_not_written(tmp_path: Path) -> None:
         (b'{"version":2,"sessions":{}}', "it is of version 2 and this pressel knows 1"),
         (b'{"version":1,"sessions":{"a/b":7}}', "Expected `object`"),
         (b" " * (MAX_FILE_BYTES + 1), "it is larger than 8388608 bytes"),
+        (b" " * 100_000_000, "it is larger than 8388608 bytes"),
+        (b'{"version":1,"volume":NaN}', "malformed"),
+        (b'{"version":1,"sessions":{"a/b":{"session_id":"s","provider":"p","updated_at":1e999}}}', "range"),
+        (b'{"version":1,"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "recursion"),
+        (b'{"version":1}{"version":1}', "malformed"),
+        (b"\xef\xbb\xbf" + msgspec.json.encode(book(2)), "malformed"),
     ],
 )
 def test_a_broken_file_is_set_aside_and_the_one_before_it_used(
@@ -180,6 +189,47 @@ def test_a_broken_file_is_set_aside_and_the_one_before_it_used(
     assert notice.endswith("kept as sessions.json.bad-1; the state before it is used")
     assert (tmp_path / "sessions.json.bad-1").read_bytes() == content
     assert reload(tmp_path) == (book(1), None)
+
+
+def test_a_key_that_is_there_twice_counts_as_it_was_last(tmp_path: Path) -> None:
+    (tmp_path / "sessions.json").write_bytes(b'{"version":1,"volume":3,"volume":5}')
+    assert reload(tmp_path) == (Book(volume=5), None)
+
+
+@pytest.mark.parametrize("name", ["sessions.json", "sessions.json.1", "lock"])
+def test_a_pipe_in_the_folder_holds_nobody_up(tmp_path: Path, name: str) -> None:
+    write(tmp_path, book(1))
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    code = (
+        f"import sys; sys.path.insert(0, '{ROOT}')\nfrom pathlib import Path\n"
+        f"from device.system.store import Store\nfrom device.core.sessions import Book\n"
+        f"store = Store(Path('{tmp_path}')); print(store.load()[1]); print(store.save(Book(volume=9)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], timeout=20, capture_output=True, text=True, check=True
+    )
+    notice, saved = done.stdout.splitlines()
+    assert ("it is not a plain file" in notice) == (name == "sessions.json")
+    assert saved == "True"
+    assert reload(tmp_path)[0] == Book(volume=9)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can become somebody else")
+def test_a_file_that_may_not_be_read_is_set_aside(tmp_path: Path) -> None:
+    write(tmp_path, book(1), book(2))
+    (tmp_path / "sessions.json").chmod(0)
+    for path in (tmp_path, *tmp_path.iterdir()):
+        os.chown(path, _NOBODY, _NOBODY)
+    for parent in list(tmp_path.parents)[:-2]:
+        parent.chmod(0o711)
+    os.seteuid(_NOBODY)
+    try:
+        found, notice = reload(tmp_path)
+    finally:
+        os.seteuid(0)
+    assert found == book(1)
+    assert "(Permission denied): kept as sessions.json.bad-1" in (notice or "")
 
 
 def test_two_broken_files_are_both_kept_and_the_daemon_starts_afresh(tmp_path: Path) -> None:
@@ -255,6 +305,75 @@ def test_save_soon_does_not_wait_and_the_last_one_counts(tmp_path: Path) -> None
     store.close()
     assert reload(tmp_path) == (book(499), None)
     assert disk.renames == ["sessions.json", "sessions.json.1", "sessions.json"]
+
+
+def test_a_write_that_failed_is_tried_again_before_anything_else_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("device.system.store._RETRY_S", 0.02)
+    disk = FullDisk()
+    told: list[str] = []
+    store = Store(tmp_path, told.append, disk)
+    store.save_soon(book(1))
+    until(lambda: told)
+    disk.full = False
+    until((tmp_path / "sessions.json").exists)
+    store.close()
+    assert reload(tmp_path) == (book(1), None)
+
+
+def test_a_folder_that_is_removed_is_made_and_claimed_again(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    write(folder, book(1))
+    store = Store(folder)
+    store.load()
+    shutil.rmtree(folder)
+    assert store.save(book(2))
+    with pytest.raises(StateError, match="another pressel"):
+        Store(folder)
+    store.close()
+    assert reload(folder) == (book(2), None)
+
+
+def test_a_removed_folder_that_another_daemon_has_taken_is_left_to_it(tmp_path: Path) -> None:
+    folder, told = tmp_path / "state", list[str]()
+    store = Store(folder, told.append)
+    shutil.rmtree(folder)
+    other = Store(folder)
+    assert not store.save(book(1))
+    assert "another pressel" in told[0]
+    assert other.save(book(2))
+    store.close()
+    other.close()
+    assert reload(folder) == (book(2), None)
+
+
+@pytest.mark.parametrize("file", ["older", "newer"])
+def test_fields_of_other_versions(tmp_path: Path, file: str) -> None:
+    fields = {"older": {}, "newer": {"wings": {"left": [1, 2.5, None]}}}[file]
+    session = {"session_id": "s", "provider": "local"}
+    (tmp_path / "sessions.json").write_bytes(
+        msgspec.json.encode({"version": 1, "sessions": {"a/b": session}, **fields})
+    )
+    store = Store(tmp_path)
+    found, notice = store.load()
+    assert notice is None
+    assert found == Book(sessions={"a/b": Session("s", "local")})
+    assert store.save(msgspec.structs.replace(found, volume=7))
+    store.close()
+    kept = msgspec.json.decode((tmp_path / "sessions.json").read_bytes())
+    assert {name: kept.get(name) for name in fields} == fields
+    assert reload(tmp_path)[0].volume == 7
+
+
+def test_what_is_forgotten_is_forgotten_in_fields_of_a_newer_version_too(tmp_path: Path) -> None:
+    text = b'{"version":1,"sessions":{"a/b":{"session_id":"s","provider":"p"}},"diary":"my name is Ada"}'
+    (tmp_path / "sessions.json").write_bytes(text)
+    store = Store(tmp_path)
+    store.load()
+    assert store.save(Book())
+    store.close()
+    assert not [path for path in tmp_path.iterdir() if b"Ada" in path.read_bytes()]
 
 
 def test_a_saved_book_is_never_overtaken_by_an_older_one(tmp_path: Path) -> None:
