@@ -254,8 +254,8 @@ def test_a_socket_that_nobody_accepts_from_is_not_waited_for(path: Path) -> None
                 client = clients.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
                 client.setblocking(False)
                 client.connect(str(path))
-        with pytest.raises(StateError, match="another pressel answers"):
-            ControlServer(path, echo).start()
+        with pytest.raises(StateError, match="another pressel answers"), serving(path):
+            pass
 
 
 def test_without_descriptors_nobody_is_let_in_until_there_are_some(
