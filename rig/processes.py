@@ -212,8 +212,18 @@ class Device(Process):
         command += ["--chaos", chaos] if chaos else []
         super().__init__("the daemon", command, folder / "device.log", env)
 
+    @property
+    def command(self) -> list[str]:
+        """What a supervisor would start."""
+        return list(self._command)
+
     def start(self) -> None:
         """Write the configuration and start; ready when the control socket answers."""
+        self.prepare()
+        super().start()
+
+    def prepare(self) -> None:
+        """Write the configuration and make the state folder."""
         backend = self._backend
         if self._companion:
             backend = f'url = "{self._companion.url}"\ntoken_file = "{self._companion.token_file}"\n{backend}'
@@ -221,7 +231,6 @@ class Device(Process):
             f'board = "simulated"\n\n[backend]\n{backend}\n\n[state]\ndir = "{self.state}"\n\n{self.audio}\n'
         )
         self.state.mkdir(mode=0o700, exist_ok=True)
-        super().start()
 
     def ready(self, _said: str) -> bool:
         """It is ready when the control socket answers."""

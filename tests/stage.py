@@ -77,11 +77,11 @@ class WavDevice(Device):
         audio = wav_audio(self.microphone, self.speaker) + more
         super().__init__(folder / "device", companion, audio, backend=backend)
 
-    def start(self) -> None:
-        """Empty the microphone's file and start."""
+    def prepare(self) -> None:
+        """Empty the microphone's file too."""
         with wave.open(str(self.microphone), "wb") as file:
             file.setparams((1, 2, CARD_HZ, 0, "NONE", "not compressed"))
-        super().start()
+        super().prepare()
 
 
 @contextmanager
