@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -74,6 +75,11 @@ class GrantRequest(msgspec.Struct, frozen=True):
     resume_session: str | None
     turns: int
     codec: Codec | None = None
+
+
+def host_of(url: str) -> str:
+    """Return a URL's host and port, without a name or a password. Raises ValueError for what is no URL."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def is_loopback(url: str) -> bool:

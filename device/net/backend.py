@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 import requests
 import urllib3
+from requests.adapters import HTTPAdapter
 
-from device.core.grant import Grant, GrantRequest, is_loopback
+from device.core.grant import Grant, GrantRequest, host_of, is_loopback
 from device.dialects.dialect import printable
 from device.errors import BackendError
+from device.net.cancel import limited
+from device.net.failures import PORTAL, describe, untimely
 
-_TIMEOUTS_S = (5.0, 15.0)  # to connect, to answer
+_CONNECT_S = 5.0
+_LIMIT_S = 15.0  # for all of an exchange
 _LONGEST_ANSWER = 1 << 20
 _NEVER_AGAIN = {400, 401, 403, 404, 405, 422}
 
@@ -57,37 +63,83 @@ def fresh(grant: Grant, now: float) -> Grant:
     if grant.expires_at is not None and grant.expires_at <= now:
         late_s = now - grant.expires_at
         raise BackendError(
-            f"the backend gave a grant that expired {late_s:.0f} s ago; is the clock right here and there?"
+            f"the backend gave a grant that expired {late_s:.0f} s ago; is the clock right here and there?",
+            untimely=True,
         )
     return grant
 
 
 def post(url: str, body: Any, headers: dict[str, str] | None = None) -> Any:
     """POST a JSON body (None: an empty one) and return the JSON answer. Raises BackendError."""
-    return _ask("POST", url, body, headers or {}, _TIMEOUTS_S)
+    return _ask("POST", url, body, headers or {}, _LIMIT_S)
 
 
-def get(url: str, timeout_s: float = 15.0) -> Any:
+def get(url: str, timeout_s: float = _LIMIT_S) -> Any:
     """Return the JSON answer of a GET. Raises BackendError."""
-    return _ask("GET", url, None, {}, (min(5.0, timeout_s), timeout_s))
+    return _ask("GET", url, None, {}, timeout_s)
 
 
-def _ask(method: str, url: str, body: Any, headers: dict[str, str], timeouts_s: tuple[float, float]) -> Any:
-    where = urlsplit(url).netloc
+class _Severable(HTTPAdapter):
+    """Connections that can be broken off from another thread."""
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        sockets = self._sockets
+
+        class Plain(urllib3.connection.HTTPConnection):
+            def connect(self) -> None:
+                super().connect()
+                sockets.append(self.sock)
+
+        class Secure(urllib3.connection.HTTPSConnection):
+            def connect(self) -> None:
+                super().connect()
+                sockets.append(self.sock)
+
+        class PlainPool(urllib3.HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SecurePool(urllib3.HTTPSConnectionPool):
+            ConnectionCls = Secure
+
+        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+
+    def sever(self) -> None:
+        for one in self._sockets:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+def _ask(method: str, url: str, body: Any, headers: dict[str, str], limit_s: float) -> Any:
+    where = host_of(url)
+    adapter = _Severable()
+
+    def exchange() -> Any:
+        with requests.Session() as session:
+            session.mount("http://", adapter)
+            session.mount("https://", adapter)
+            with session.request(
+                method,
+                url,
+                json=body,
+                headers=headers,
+                timeout=(min(_CONNECT_S, limit_s), limit_s),
+                stream=True,
+                allow_redirects=False,  # the token is for this host alone
+            ) as answer:
+                return _read_answer(where, answer, answer.raw.read(_LONGEST_ANSWER + 1, decode_content=True))
+
     try:
-        with requests.request(
-            method, url, json=body, headers=headers, timeout=timeouts_s, stream=True
-        ) as answer:
-            text = answer.raw.read(_LONGEST_ANSWER + 1, decode_content=True)
-            return _read_answer(where, answer, text)
-    except requests.exceptions.SSLError as error:
-        raise BackendError(f"TLS to {where} failed: {printable(str(error))}; is the clock right?") from None
-    except requests.exceptions.Timeout:
-        raise BackendError(f"the backend at {where} did not answer in time") from None
-    except urllib3.exceptions.ReadTimeoutError:
-        raise BackendError(f"the backend at {where} did not answer in time") from None
+        return limited(exchange, limit_s, adapter.sever)
+    except (TimeoutError, requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError):
+        raise BackendError(f"the backend at {where} did not answer within {limit_s:g} s") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        raise BackendError(f"the backend at {where} cannot be reached: {_root_cause(error)}") from None
+        line = f"the backend at {where} cannot be reached: {describe(error)}"
+        raise BackendError(line, untimely=untimely(error)) from None
 
 
 def _read_answer(where: str, answer: requests.Response, text: bytes) -> Any:
@@ -97,12 +149,21 @@ def _read_answer(where: str, answer: requests.Response, text: bytes) -> Any:
         body = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         body = None
+    if answer.is_redirect:
+        raise _redirected(where, answer.headers["Location"])
     if answer.status_code >= 300:
         raise _refusal(where, answer, body)
     if body is None:
-        kind = answer.headers.get("Content-Type", "no type")
-        raise BackendError(f"the backend at {where} answered with {printable(kind, 60)} where JSON belongs")
+        kind = printable(answer.headers.get("Content-Type", "no type"), 60)
+        mend = f"; {PORTAL}" if "html" in kind else ""
+        raise BackendError(f"the backend at {where} answered with {kind} where JSON belongs{mend}")
     return body
+
+
+def _redirected(where: str, location: str) -> BackendError:
+    parts = urlsplit(location)
+    to = printable(f"{parts.scheme}://{parts.netloc}{parts.path}" if parts.netloc else parts.path)
+    return BackendError(f"the backend at {where} redirects to {to}; {PORTAL} Else mend backend.url")
 
 
 def _refusal(where: str, answer: requests.Response, body: Any) -> BackendError:
@@ -131,9 +192,3 @@ def error_line(body: Any) -> str | None:
     if isinstance(error, dict):
         error = error.get("message")
     return printable(error) if isinstance(error, str) and error else None
-
-
-def _root_cause(error: BaseException) -> str:
-    while error.__context__ is not None or error.__cause__ is not None:
-        error = error.__cause__ or error.__context__ or error
-    return printable(str(error) or type(error).__name__)

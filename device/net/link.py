@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 import websocket
 from websocket import ABNF
 
+from device.core.grant import host_of
 from device.dialects.dialect import printable
 from device.errors import LinkError
 
@@ -40,7 +41,7 @@ class Link:
         frame_limit: int = 4 << 20,
     ) -> None:
         try:
-            self._where = urlsplit(grant.url).netloc
+            self._where = host_of(grant.url)
         except ValueError:
             raise LinkError("the grant's URL makes no sense; mend it at the backend", fatal=True) from None
         self._socket = _open(grant, connect_timeout_s)
@@ -55,6 +56,11 @@ class Link:
         self._failure: LinkError | None = None
         self._sender = threading.Thread(target=self._send_all, name="sender", daemon=True)
         self._sender.start()
+
+    @property
+    def where(self) -> str:
+        """The server's host and port."""
+        return self._where
 
     def send(self, frame: Frame) -> None:
         """Queue a frame. A full outbox is a lost link, not late speech: it closes and `receive` says so."""
@@ -181,7 +187,7 @@ def _address(grant: Grant) -> tuple[str, dict[str, str], list[str]]:
 
 def _open(grant: Grant, timeout_s: float) -> websocket.WebSocket:
     url, headers, subprotocols = _address(grant)
-    where = urlsplit(url).netloc
+    where = host_of(url)
     try:
         connection = websocket.create_connection(
             url,

@@ -60,6 +60,11 @@ class Session:
         return self._dialect.input.rate
 
     @property
+    def where(self) -> str:
+        """The server's host and port."""
+        return self._link.where
+
+    @property
     def continuous(self) -> bool:
         """Whether silence is to be sent while a reply is awaited or sounds."""
         return self._dialect.continuous

@@ -11,12 +11,16 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from device.net.flow import Flow
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from device.net.flow import Witness
     from device.ports import Samples
 
 _MOST_BLOCKS = 25  # a pump: half a second of backlog every 20 ms
+_SILENCE = "silence while a reply is awaited"
 
 
 class Source(Protocol):
@@ -41,13 +45,18 @@ class Outlet(Protocol):
 
     @property
     def input_rate(self) -> int: ...
+    @property
+    def where(self) -> str: ...
     def send_audio(self, pcm: bytes) -> None: ...
     def end_turn(self) -> None: ...
     def discard_turn(self) -> None: ...
 
 
 class Uplink:
-    """Sends one turn at a time. `rate`: the ring's, in Hz; `on_sent(mark, at)`: see `pump`."""
+    """Sends one turn at a time. `rate`: the ring's, in Hz; `on_sent(mark, at)`: see `pump`.
+
+    `witnesses` are told what leaves.
+    """
 
     def __init__(
         self,
@@ -57,7 +66,12 @@ class Uplink:
         on_sent: Callable[[str, float], None],
         *,
         after_release_ms: int = 20,
+        witnesses: Sequence[Witness] = (),
     ) -> None:
+        self._witnesses = witnesses
+        self._flow: Flow | None = None
+        self._why = ""
+        self._again = False
         self._source = source
         self._rate = rate
         self._block = rate // 50
@@ -79,10 +93,12 @@ class Uplink:
 
     # --- orders, from any thread
 
-    def begin(self, at: float, lead_ms: int) -> None:
-        """Open a turn at a monotonic time minus `lead_ms`."""
+    def begin(self, at: float, lead_ms: int, why: str = "button") -> None:
+        """Open a turn at a monotonic time minus `lead_ms`; `why` it is sent, for the witnesses."""
 
         def order() -> None:
+            self._end_flow()
+            self._why, self._again = why, False
             start = self._source.position_at(at) - lead_ms * self._rate // 1000
             self._start = max(start, self._source.oldest)
             self._end = None
@@ -95,6 +111,8 @@ class Uplink:
         """Send the turn, from its first sample, into this session."""
 
         def order() -> None:
+            self._end_flow()
+            self._again = self._again or self._first_sent
             self._outlet = outlet
             self._rewind()
 
@@ -102,7 +120,12 @@ class Uplink:
 
     def detach(self) -> None:
         """Keep the turn for another session."""
-        self._orders.append(lambda: setattr(self, "_outlet", None))
+
+        def order() -> None:
+            self._end_flow()
+            self._outlet = None
+
+        self._orders.append(order)
 
     def end(self, at: float) -> None:
         """Close the turn at a monotonic time: the rest is sent, then committed."""
@@ -125,6 +148,8 @@ class Uplink:
 
         def order() -> None:
             if outlet is not self._filled:
+                if self._flow and self._flow.why == _SILENCE:
+                    self._end_flow()
                 self._filled, self._silent_from = outlet, self._source.written
 
         self._orders.append(order)
@@ -161,6 +186,7 @@ class Uplink:
             self._send(count)
         if self._end is not None and self._cursor >= self._end:
             self._outlet.end_turn()
+            self._end_flow()
             self._committed = True
             self._on_sent("commit", time.monotonic())
 
@@ -169,18 +195,38 @@ class Uplink:
             return
         while self._source.written - self._silent_from >= self._block:
             self._silent_from += self._block
-            self._filled.send_audio(bytes(2 * (self._filled.input_rate // 50)))
+            self._hand_over(self._filled, bytes(2 * (self._filled.input_rate // 50)), _SILENCE)
 
     def _send(self, count: int) -> None:
         assert self._outlet  # noqa: S101 # pump has checked it
         assert self._resampler  # noqa: S101 # the same
         samples = self._resampler.process(self._source.read(self._cursor, count))
-        self._outlet.send_audio(samples.tobytes())
+        self._hand_over(
+            self._outlet, samples.tobytes(), f"{self._why}, sent again" if self._again else self._why
+        )
         self._cursor += count
         self.frames_sent += 1
         if not self._first_sent:
             self._first_sent = True
             self._on_sent("first", time.monotonic())
+
+    def _hand_over(self, outlet: Outlet, pcm: bytes, why: str) -> None:
+        flow = self._flow
+        if flow is None or flow.why != why:
+            self._end_flow()
+            flow = self._flow = Flow(why, outlet.where, outlet.input_rate)
+            for witness in self._witnesses:
+                witness.began(flow)
+        outlet.send_audio(pcm)
+        flow.bytes += len(pcm)
+        for witness in self._witnesses:
+            witness.sound(flow, pcm)
+
+    def _end_flow(self) -> None:
+        flow, self._flow = self._flow, None
+        if flow:
+            for witness in self._witnesses:
+                witness.ended(flow)
 
     def _skip_lost(self) -> None:
         """The ring has gone over samples that were never sent: count them, go on behind them."""
@@ -196,4 +242,5 @@ class Uplink:
         self._resampler = self._make_resampler(self._rate, self._outlet.input_rate) if self._outlet else None
 
     def _drop(self) -> None:
+        self._end_flow()
         self._start = self._end = self._outlet = None

@@ -4,11 +4,15 @@ from typing import Any
 
 import pytest
 
-from device.core.grant import Auth, Encoding, is_loopback
+from device.core.grant import Auth, Encoding, host_of, is_loopback
 
 
 def test_a_secret_does_not_show_when_printed() -> None:
     assert "ek_123" not in repr(Auth("bearer", "ek_123"))
+
+
+def test_a_host_is_named_without_the_password_before_it() -> None:
+    assert host_of("https://ada:s3cret@companion.example:8443/v1?key=s3cret") == "companion.example:8443"
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,12 @@ def test_a_url_that_makes_no_sense_is_one_line() -> None:
     assert caught.value.fatal
 
 
+def test_a_password_in_the_url_is_in_no_line() -> None:
+    with pytest.raises(LinkError, match="127") as caught:
+        Link(Grant("openai", "ws://ada:s3cret@127.0.0.1:1/x"))
+    assert "s3cret" not in str(caught.value)
+
+
 def test_the_secret_is_for_the_host_that_was_granted() -> None:
     asked: list[str] = []
 

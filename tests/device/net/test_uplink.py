@@ -9,6 +9,7 @@ import numpy as np
 from device.net.uplink import Uplink
 
 if TYPE_CHECKING:
+    from device.net.flow import Flow
     from device.ports import Samples
 
 RATE = 16000
@@ -44,6 +45,7 @@ class FakeOutlet:
     """Keeps what was sent; marks commits and discards among the samples."""
 
     input_rate = RATE
+    where = "host"
 
     def __init__(self) -> None:
         self.samples: list[int] = []
@@ -207,3 +209,72 @@ def test_silence_fills_what_no_turn_does_at_the_pace_of_the_microphone() -> None
     uplink.fill(None)
     capture(source, uplink, 5)
     assert outlet.samples.count(0) == 6 * BLOCK
+
+
+class Account:
+    """Keeps each flow as (why, bytes), and what was shown of its sound."""
+
+    def __init__(self) -> None:
+        self.open: list[Flow] = []
+        self.flows: list[tuple[str, int]] = []
+        self.shown = 0
+
+    def began(self, flow: Flow) -> None:
+        self.open.append(flow)
+
+    def sound(self, flow: Flow, pcm: bytes) -> None:
+        assert self.open == [flow]
+        self.shown += len(pcm)
+
+    def ended(self, flow: Flow) -> None:
+        self.open.remove(flow)
+        self.flows.append((flow.why, flow.bytes))
+
+
+def account() -> tuple[FakeSource, Uplink, Account]:
+    source, seen = FakeSource(), Account()
+    uplink = Uplink(source, RATE, lambda _a, _b: Straight(), lambda _mark, _at: None, witnesses=(seen,))
+    return source, uplink, seen
+
+
+def test_every_sample_that_leaves_is_witnessed_with_its_reason() -> None:
+    source, uplink, seen = account()
+    first, second = FakeOutlet(), FakeOutlet()
+    uplink.begin(1.0, 0, "wake")
+    uplink.attach(first)
+    capture(source, uplink, 5)
+    uplink.detach()
+    capture(source, uplink, 2)
+    uplink.attach(second)
+    uplink.fill(second)
+    uplink.end(source.written / RATE - 0.02)
+    capture(source, uplink, 4)
+    uplink.fill(None)
+    capture(source, uplink, 2)
+    whys = ["wake", "wake, sent again", "silence while a reply is awaited"]
+    assert [why for why, _ in seen.flows] == whys
+    assert sum(size for _, size in seen.flows) == seen.shown == 2 * len(first.samples + second.samples)
+    assert seen.open == []
+
+
+def test_a_flow_ends_with_each_order_that_ends_a_turn() -> None:
+    for finish in (Uplink.close, Uplink.discard, Uplink.detach, lambda uplink: uplink.begin(9.0, 0)):
+        source, uplink, seen = account()
+        uplink.begin(1.0, 0)
+        uplink.attach(FakeOutlet())
+        capture(source, uplink, 2)
+        assert len(seen.open) == 1
+        finish(uplink)
+        capture(source, uplink, 2)
+        assert seen.flows == [("button", 2 * 2 * BLOCK)]
+
+
+def test_a_turn_of_which_nothing_was_sent_is_no_flow_and_its_first_sending_no_second_one() -> None:
+    source, uplink, seen = account()
+    uplink.begin(1.0, 0)
+    uplink.detach()
+    capture(source, uplink, 2)
+    uplink.attach(FakeOutlet())
+    uplink.end(1.04)
+    capture(source, uplink, 2)
+    assert [why for why, _ in seen.flows] == ["button"]
