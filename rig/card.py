@@ -173,6 +173,24 @@ class Card:
         for source in ("mic", "speaker.monitor"):
             self._wait_for_samples(source)
 
+    def hang(self, hangs: bool) -> None:
+        """Let reads of the microphone stand still; what is said meanwhile is lost."""
+        for source in ("mic", "micfeed.monitor"):
+            with contextlib.suppress(CardError):  # the first takes the other with it, or not
+                self._pactl("suspend-source", source, str(int(hangs)))
+
+    def crash(self) -> None:
+        """Kill the sound server; the card has gone with it."""
+        assert self._daemon is not None  # noqa: S101  (a card is used once it runs)
+        self._daemon.kill()
+        self._daemon.wait()
+        self._modules.clear()
+
+    def revive(self) -> None:
+        """Start the sound server again; returns once both sides run."""
+        self._serve()
+        self.replug()
+
     def close(self) -> None:
         """Stop everything that this card started; safe to call twice."""
         for child in self._children:
@@ -193,14 +211,20 @@ class Card:
         self.env = _environment(runtime, self.folder / "asound.conf")
         (self.folder / "asound.conf").write_text(_alsa_config(runtime / "socket"))
         self._log = (self.folder / "pulseaudio.log").open("wb")
+        self._serve()
+        self.replug()
+
+    def _serve(self) -> None:
+        assert self._runtime is not None  # noqa: S101  (made by the caller)
+        socket = self._runtime / "socket"
+        socket.unlink(missing_ok=True)
         command = ["pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1"]
         command += ["--disable-shm=yes", "--realtime=no", "--high-priority=no", "--log-target=stderr"]
-        command += ["-L", f"module-native-protocol-unix socket={runtime / 'socket'} auth-anonymous=1"]
+        command += ["-L", f"module-native-protocol-unix socket={socket} auth-anonymous=1"]
         self._daemon = subprocess.Popen(
             command, env=self.env, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
         )
         self._wait_for_daemon()
-        self.replug()
 
     def _wait_for_daemon(self) -> None:
         assert self._daemon is not None  # noqa: S101  (started by the caller)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import pytest
 
 from device.audio import portaudio
 from device.audio.portaudio import PortAudioInput, PortAudioOutput, list_devices
-from device.errors import AudioError
+from device.errors import AudioError, FormatError
 from rig.card import Card
 from tests.servers import until
 
@@ -238,3 +239,108 @@ def test_every_channel_of_the_loudspeaker_plays_in_32_bits_too(card: Card, tmp_p
         player.join()
         sink.close()
         recorder.stop()
+
+
+class Held(Refusing):
+    """A library whose device another program has."""
+
+    def open(self, rate: int, channels: int, code: int, **_: Any) -> None:
+        raise OSError(-9985, "Device unavailable")
+
+    def is_format_supported(self, rate: int, **_: Any) -> bool:
+        raise ValueError("Device unavailable", -9985)
+
+
+def test_a_held_card_is_no_wrong_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    library: Any = Held()
+    device = portaudio._Device(library, {"index": 0, "name": "voicehat", "maxInputChannels": 2}, "input")
+    with pytest.raises(AudioError, match="another program holds it") as raised:
+        device.open(48_000, 2, "s32")
+    assert not isinstance(raised.value, FormatError)
+
+
+class Starts:
+    """PortAudio as it starts: it lists what is there at that moment."""
+
+    def __init__(self) -> None:
+        self.there = ["speaker"]
+        self.running = 0
+
+    def start(self) -> Any:
+        self.running += 1
+        return Listed(self, list(self.there))
+
+
+class Listed(Listing):
+    """One start of it."""
+
+    def __init__(self, starts: Starts, names: list[str]) -> None:
+        super().__init__(names)
+        self._starts = starts
+
+    def open(self, *_: object, **__: object) -> Any:
+        return Stream()
+
+    def terminate(self) -> None:
+        self._starts.running -= 1
+
+
+class Stream:
+    """A stream of it."""
+
+    def close(self) -> None:
+        pass
+
+
+def free(asound: Path, card: int) -> None:
+    status = asound / f"card{card}" / "pcm0c" / "sub0" / "status"
+    status.parent.mkdir(parents=True, exist_ok=True)
+    status.write_text("closed\n")
+
+
+def test_a_card_that_came_later_is_listed_once_all_streams_were_closed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    starts, library = Starts(), portaudio._Library()
+    monkeypatch.setattr(portaudio, "_start", starts.start)
+    monkeypatch.setattr(portaudio, "_ASOUND", tmp_path)
+    free(tmp_path, 0)
+    speaker, number = library.open("speaker", "input", 48_000, 1, "s16")
+    for _ in range(3):
+        with pytest.raises(AudioError, match='no sound input called "microphone"'):
+            library.open("microphone", "input", 48_000, 1, "s16")
+        library.check(number)  # nothing has changed: the one that works is left alone
+    free(tmp_path, 1)
+    starts.there.append("microphone")
+    with pytest.raises(AudioError, match="no sound input"):
+        library.open("microphone", "input", 48_000, 1, "s16")
+    with pytest.raises(AudioError, match="another sound card is looked for"):
+        library.check(number)
+    library.close(speaker)
+    assert starts.running == 0
+    for name in ("microphone", "speaker"):
+        _, number = library.open(name, "input", 48_000, 1, "s16")
+        library.check(number)
+    assert starts.running == 1
+
+
+def test_a_sound_servers_card_is_looked_for_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    starts, library = Starts(), portaudio._Library()
+    monkeypatch.setattr(portaudio, "_start", starts.start)
+    monkeypatch.setattr(portaudio, "_ASOUND", tmp_path)
+    monkeypatch.setattr(portaudio, "_RENEW_S", 0.0)
+    _, number = library.open("speaker", "input", 48_000, 1, "s16")
+    with pytest.raises(AudioError, match="no sound input"):
+        library.open("microphone", "input", 48_000, 1, "s16")
+    with pytest.raises(AudioError, match="another sound card is looked for"):
+        library.check(number)
+
+
+def test_complaints_are_dropped_and_other_lines_kept(capfd: pytest.CaptureFixture[str]) -> None:
+    with portaudio._quiet():
+        os.write(
+            2, b"ALSA lib pcm.c:2721: Unknown PCM\nINFO the session is open\njack server is not running\n"
+        )
+    assert capfd.readouterr().err == "INFO the session is open\n"
