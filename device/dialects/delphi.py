@@ -27,6 +27,9 @@ _REDIAL_S = 2.0
 _TICK_S = 5.0
 _PING_TICKS = 6  # the protocol's 30 s
 _WORDS_TICKS = 2  # that words wait for their sound
+_MOST_REPLIES = 16  # at once
+_MOST_RESPONSES = 64
+_MOST_WORDS = 10_000  # characters that wait for their sound
 _KNOWN_LIMIT = 4096  # messages, to tell a second time from a first
 _LONGEST_CURSOR = 200
 _DEAF = "this Delphi mode hears no voice; type with: pressel ctl say TEXT"
@@ -168,17 +171,18 @@ class DelphiDialect(PlainDialect):
         return known
 
     def _status(self, message: wire.StatusMessage) -> list[Decoded]:
+        if message.status.state == "disconnected" and self._opened:
+            return [e.Lost(self._attempt, "the provider has ended the session")]
         if message.status.state != "connected" or self._opened:
             return []
         self._opened = True
         self._frames.start(next(reversed(self._known), ""))
-        ends_at = self._grant.session_ends_at
         opened = e.Opened(
             self._attempt,
             session_id=self._grant.session_id or "",
             provider=self._grant.provider,
             rung="live" if self._grant.resume == "live" else "fresh",
-            ends_at=ends_at + self._offset if ends_at else None,
+            ends_at=self._ends_at(),
         )
         data = self._grant.session.get("listen")
         listening = self._frames.listen(data if isinstance(data, dict) else {}) if self._listens else []
@@ -186,14 +190,15 @@ class DelphiDialect(PlainDialect):
 
     def _chat(self, message: wire.ChatMessage) -> list[Decoded]:
         """Words wait for their sound where there will be some; a reply that sounds takes them at once."""
-        words = message.chat.content.strip()
+        words = message.chat.content[:_MOST_WORDS].strip()
         if not words or message.chat.role == "user":
             return []
         for reply_id, reply in reversed(self._replies.items()):
             if not reply.worded:
                 reply.worded = True
                 return [e.ReplyText(self._attempt, reply_id, words)]
-        told = self._flush_words() if self._listens else []  # a caption is of one sound
+        crowded = sum(map(len, self._words)) > _MOST_WORDS
+        told = self._flush_words() if self._listens or crowded else []  # a caption is of one sound
         self._words.append(words)
         self._quiet_ticks = 0
         waits = self._listens or (self._asked and self._mode == "audio_playback")
@@ -217,7 +222,17 @@ class DelphiDialect(PlainDialect):
             response.ended, response.final = True, response.final or _is_last(audio)
         sound = response.add(audio.index, audio.delta) if audio.event == "delta" and audio.delta else b""
         begun = self._begin(response.reply_id)
-        return [*begun, *self._sound(name, response, sound), *self._after(name, response)]
+        found = [*begun, *self._sound(name, response, sound), *self._after(name, response)]
+        return [*found, *self._crowded()]
+
+    def _crowded(self) -> list[Decoded]:
+        """Of too many replies at once, or pieces of them, the oldest are over."""
+        found: list[Decoded] = []
+        if len(self._responses) > _MOST_RESPONSES:
+            found += self._finish(*next(iter(self._responses.items())))
+        if len(self._replies) > _MOST_REPLIES:
+            found += self._end(next(iter(self._replies)), "too many replies came at once")
+        return found
 
     def _response_name(self, audio: wire.Audio, message_id: str | None) -> str:
         """Tell responses apart where the server does not name them: the newest one goes on."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from device.errors import ProtocolError
 
 DEFAULT_MIME = "audio/mpeg"
+_MOST_HELD = 500  # pieces that overtook, and the characters of them: beyond it the missing one is given up
+_MOST_HELD_CHARS = 8 << 20
 
 
 @dataclass
@@ -41,6 +43,8 @@ class Response:
             self._next = 0 if self.cut else index
         if index >= self._next:
             self._held[index] = text
+            if len(self._held) > _MOST_HELD or sum(map(len, self._held.values())) > _MOST_HELD_CHARS:
+                self._next = min(self._held)
         sound = b""
         while self._next in self._held:
             text = self._held.pop(self._next)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _UPDATE_ID = "pressel_update"
 _FATAL_CODES = {"invalid_api_key", "beta_api_shape_disabled", "insufficient_quota"}
 _HARMLESS_CODES = {"response_cancel_not_active"}
+_MOST_REPLIES = 16  # and items, that are kept in mind
 _NO_TOOLS = '{"error": "this device has no tools"}'
 
 
@@ -40,10 +41,11 @@ class OpenAIDialect(PlainDialect):
         self._rung: Rung = "fresh"
         self._greeted = False
         self._opened = False
-        self._active: str | None = None
+        self._active: dict[str, None] = {}  # replies that have begun and not ended, in order
         self._create_due = False
-        self._items: dict[str, int] = {}  # of the latest reply, in order: bytes received
-        self._sounded: set[str] = set()
+        self._latest = ""
+        self._items: dict[str, tuple[str, int]] = {}  # of the latest replies, in order: whose, bytes received
+        self._sounded: dict[str, None] = {}
         self._odd: dict[str, bytes] = {}
 
     # --- what the device says
@@ -75,7 +77,7 @@ class OpenAIDialect(PlainDialect):
     def request_reply(self) -> list[Decoded]:
         """Ask for a reply to what the server already knows."""
         self._items.clear()
-        if self._active is not None:
+        if self._active:
             self._create_due = True
             return []
         return [send("response.create")]
@@ -86,16 +88,19 @@ class OpenAIDialect(PlainDialect):
 
     def refuse_reply(self, reply_id: str) -> list[Decoded]:
         """Cancel a reply that nobody wants to hear."""
-        return [send("response.cancel", response_id=reply_id)] if reply_id == self._active else []
+        return [send("response.cancel", response_id=reply_id)] if reply_id in self._active else []
 
     def interrupt(self, item_id: str | None, heard_ms: int) -> list[Decoded]:
         """Cancel the reply and cut it to what was heard: `item_id` to `heard_ms`, later items to 0."""
         self._create_due = False
-        frames: list[Decoded] = [send("response.cancel", response_id=self._active)] if self._active else []
+        frames: list[Decoded] = [send("response.cancel", response_id=reply_id) for reply_id in self._active]
         names = list(self._items)
-        first = names.index(item_id) if item_id in self._items else 0
-        for name in names[first:]:
-            received_ms = int(self._items[name] / (self._grant.output.bytes_per_ms or 1))
+        if item_id in self._items:
+            unheard = names[names.index(item_id) :]
+        else:  # nothing sounds: all of the latest reply is unheard
+            unheard = [name for name in names if self._items[name][0] == self._latest]
+        for name in unheard:
+            received_ms = int(self._items[name][1] / (self._grant.output.bytes_per_ms or 1))
             end_ms = max(0, min(heard_ms, received_ms)) if name == item_id else 0
             frames.append(
                 send("conversation.item.truncate", item_id=name, content_index=0, audio_end_ms=end_ms)
@@ -146,14 +151,13 @@ class OpenAIDialect(PlainDialect):
         if self._opened:
             return []
         self._opened = True
-        ends_at = message.session.expires_at or self._grant.session_ends_at
         return [
             e.Opened(
                 self._attempt,
                 session_id=message.session.id or self._grant.session_id or "",
                 provider=self._grant.provider,
                 rung=self._rung,
-                ends_at=ends_at + self._offset if ends_at else None,
+                ends_at=self._ends_at(message.session.expires_at),
             )
         ]
 
@@ -177,8 +181,10 @@ class OpenAIDialect(PlainDialect):
         return [e.Troubled(self._attempt, f"no transcript of what was said: {_fault_line(message.error)}")]
 
     def _response_created(self, message: wire.ResponseEvent) -> list[Decoded]:
-        self._active = message.response.id
-        self._items.clear()
+        if not self._active:
+            self._items.clear()
+        self._latest = message.response.id
+        _note(self._active, self._latest)
         return [e.ReplyStarted(self._attempt, message.response.id)]
 
     def _audio_delta(self, message: wire.AudioDelta) -> list[Decoded]:
@@ -188,10 +194,12 @@ class OpenAIDialect(PlainDialect):
             if message.response_id not in self._sounded:
                 line = f"reply {message.response_id} came in odd byte counts; joined across messages"
                 found.append(e.Troubled(self._attempt, line))
-            pcm, self._odd[message.item_id] = pcm[:-1], pcm[-1:]
-        self._sounded.add(message.response_id)
-        if message.response_id == self._active:
-            self._items[message.item_id] = self._items.get(message.item_id, 0) + len(pcm)
+            _note(self._odd, message.item_id, pcm[-1:])
+            pcm = pcm[:-1]
+        _note(self._sounded, message.response_id)
+        if message.response_id in self._active:
+            _, received = self._items.get(message.item_id, ("", 0))
+            _note(self._items, message.item_id, (message.response_id, received + len(pcm)))
         if pcm:
             found.append(ReplyAudio(message.response_id, message.item_id, pcm))
         return found
@@ -201,18 +209,25 @@ class OpenAIDialect(PlainDialect):
 
     def _response_done(self, message: wire.ResponseEvent) -> list[Decoded]:
         response = message.response
-        if response.id == self._active:
-            self._active = None
+        trouble = _trouble(response)
+        if response.id not in self._active:  # it never began, or has ended before
+            return [e.Troubled(self._attempt, trouble)] if trouble else []
+        del self._active[response.id]
         audio = response.id in self._sounded
-        self._sounded.discard(response.id)
+        self._sounded.pop(response.id, None)
         self._odd.clear()
         asked = [item for item in response.output or () if item.type == "function_call"]
         calls = tuple(e.ToolCall(item.call_id or "", item.name or "") for item in asked)
-        ended = e.ReplyEnded(self._attempt, response.id, audio, _trouble(response), calls)
-        if self._create_due and self._active is None:
-            self._create_due = False
-            return [ended, send("response.create")]
-        return [ended]
+        usage = response.usage if isinstance(response.usage, dict) else {}
+        used = self._used(usage.get("total_tokens"))
+        return [e.ReplyEnded(self._attempt, response.id, audio, trouble, calls), *used, *self._create()]
+
+    def _create(self) -> list[Decoded]:
+        """Ask for the reply that had to wait, once no other is being made."""
+        if self._active or not self._create_due:
+            return []
+        self._create_due = False
+        return [send("response.create")]
 
     def _rate_limits(self, message: wire.RateLimits) -> list[Decoded]:
         return [
@@ -227,15 +242,21 @@ class OpenAIDialect(PlainDialect):
         fault = message.error
         line = f"the provider reports {_fault_line(fault)}"
         if fault.code in _HARMLESS_CODES:  # nothing is being said: whatever was thought to be has ended
-            self._active = None
-            due, self._create_due = self._create_due, False
-            return [send("response.create")] if due else []
+            self._active.clear()
+            return self._create()
         if fault.code == "session_expired":
             return [e.Lost(self._attempt, line)]
         if fault.code in _FATAL_CODES or (fault.event_id == _UPDATE_ID and not self._opened):
             mend = self.shape_mend if fault.code == "beta_api_shape_disabled" else ""
             return [e.Lost(self._attempt, line + mend, fatal=True)]
         return [e.Troubled(self._attempt, line)]
+
+
+def _note(names: dict[str, Any], name: str, value: Any = None) -> None:
+    """Set a value; of too many names the oldest is forgotten."""
+    names[name] = value
+    if len(names) > _MOST_REPLIES:
+        del names[next(iter(names))]
 
 
 def _fault_line(fault: wire.Fault) -> str:

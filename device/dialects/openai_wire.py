@@ -6,7 +6,11 @@ Source: the vendor's API reference for the Realtime server events, GA shape of 2
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import msgspec
+
+Id = Annotated[str, msgspec.Meta(max_length=200)]
 
 
 class Kind(msgspec.Struct):
@@ -16,8 +20,10 @@ class Kind(msgspec.Struct):
 
 
 class SessionFacts(msgspec.Struct):
+    """`expires_at`: epoch seconds, of the session."""
+
     id: str | None = None
-    expires_at: float | None = None
+    expires_at: Any = None
 
 
 class SessionEvent(msgspec.Struct):
@@ -29,28 +35,28 @@ class SessionEvent(msgspec.Struct):
 class Committed(msgspec.Struct):
     """input_audio_buffer.committed."""
 
-    item_id: str
+    item_id: Id
 
 
 class Transcribed(msgspec.Struct):
     """conversation.item.input_audio_transcription.completed."""
 
-    item_id: str
+    item_id: Id
     transcript: str = ""
 
 
 class AudioDelta(msgspec.Struct):
     """response.output_audio.delta; `delta` is base64 on the wire."""
 
-    response_id: str
-    item_id: str
+    response_id: Id
+    item_id: Id
     delta: bytes
 
 
 class TextDelta(msgspec.Struct):
     """response.output_audio_transcript.delta, response.output_text.delta."""
 
-    response_id: str
+    response_id: Id
     delta: str
 
 
@@ -71,7 +77,7 @@ class ErrorEvent(msgspec.Struct):
 class TranscriptionFailed(msgspec.Struct):
     """conversation.item.input_audio_transcription.failed."""
 
-    item_id: str
+    item_id: Id
     error: Fault = msgspec.field(default_factory=Fault)
 
 
@@ -88,10 +94,13 @@ class StatusDetails(msgspec.Struct):
 
 
 class Response(msgspec.Struct):
-    id: str
+    """`usage`: what the reply cost, `{"total_tokens": …}`."""
+
+    id: Id
     status: str | None = None
     status_details: StatusDetails | None = None
     output: list[Item] | None = None
+    usage: Any = None
 
 
 class ResponseEvent(msgspec.Struct):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _LONGEST_WORDS = 10_000  # characters that wait for their sound
 _MOST_PIECES = 1000  # of a reply that is kept
+_MOST_SOUND = 8 << 20  # bytes of it
 
 
 class _Kind(msgspec.Struct):
@@ -50,6 +51,7 @@ class _Reply:
     id: str
     sounded: bool
     ended: bool = False
+    size: int = 0
     pieces: list[e.ReplyText | ReplyAudio] = field(default_factory=list)
 
 
@@ -74,7 +76,7 @@ class OutspeedLegacyDialect(PlainDialect):
             "input_sample_rate": self._grant.input.rate,
             "output_sample_rate": self._grant.output.rate,
         }
-        opened = e.Opened(self._attempt, session_id="", provider=self._grant.provider, rung="fresh")
+        opened = e.Opened(self._attempt, "", self._grant.provider, "fresh", self._ends_at())
         return [send("audio_metadata", **rates), opened]
 
     def audio(self, sound: bytes) -> str:
@@ -157,8 +159,10 @@ class OutspeedLegacyDialect(PlainDialect):
         return self._told(reply, e.ReplyText(self._attempt, reply.id, f"{words} ")) if words else []
 
     def _told(self, reply: _Reply, piece: e.ReplyText | ReplyAudio) -> list[Decoded]:
-        if len(reply.pieces) < _MOST_PIECES:
+        size = len(piece.sound) if isinstance(piece, ReplyAudio) else 0
+        if len(reply.pieces) < _MOST_PIECES and reply.size + size <= _MOST_SOUND:
             reply.pieces.append(piece)
+            reply.size += size
         if reply is self._held:
             return self._kept() if self._asked else []
         return [piece]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MOST_TOKENS = 10_000_000  # that one reply can cost
 _MENDS = {
     3000: "; check the provider's key at the backend",
     4000: "; the server wants another protocol: check the endpoint's provider",
@@ -106,12 +107,33 @@ class PlainDialect:
         found: list[Decoded] = getattr(self, method)(read(text, shape, kind))
         return found
 
+    def _ends_at(self, told: Any = None) -> float | None:
+        """Return when the session ends, monotonic: `told` by the server in epoch seconds, or by the grant."""
+        ends_at = told if _is_number(told) and told > 0 else self._grant.session_ends_at
+        return ends_at + self._offset if ends_at else None
+
+    def _used(self, *counts: Any) -> list[Decoded]:
+        """Tell the tokens that a reply cost; counts that cannot be are told of, and cost nothing."""
+        told = [count for count in counts if count is not None]
+        for count in told:
+            if not _is_number(count) or not 0 <= count <= _MOST_TOKENS:
+                line = (
+                    f"the provider counts {printable(repr(count)[:60], 40)} tokens for a reply; passed over"
+                )
+                return [e.Troubled(self._attempt, line)]
+        tokens = int(sum(told))
+        return [e.Used(self._attempt, tokens)] if tokens else []
+
     def _no_reply(self, why: str = "") -> list[Decoded]:
         """Tell the conversation, after the reason if there is one, that no reply will come."""
         self._refused += 1
         name = f"none-{self._refused}"
         told: list[Decoded] = [e.Troubled(self._attempt, why)] if why else []
         return [*told, e.ReplyStarted(self._attempt, name), e.ReplyEnded(self._attempt, name, audio=False)]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def encode(fields: dict[str, Any]) -> str:

@@ -28,6 +28,8 @@ _TICK_S = 0.2
 _QUIET_TICKS = 3  # after the reply's last words and sound
 _LONG_QUIET_TICKS = 15  # when one of them has not come
 _HUSHED_TICKS = 5  # after an interruption
+_MOST_WORDS = 10_000  # characters of a reply
+_OVER_CODES = {"SESSION_EXPIRED", "SESSION_ENDED", "SESSION_NOT_FOUND"}
 _FATAL_CODES = {"UNAUTHORIZED", "AUTH_ERROR", "VALIDATION_ERROR"}
 _NO_TOOLS = '{"error": "this device has no tools"}'
 
@@ -124,14 +126,13 @@ class SpekoDialect(PlainDialect):
         self._opened = True
         self.input = _negotiated(message.input_sample_rate, self._grant.input)
         self.output = _negotiated(message.output_sample_rate, self._grant.output)
-        ends_at = self._grant.session_ends_at
         return [
             e.Opened(
                 self._attempt,
                 session_id=self._grant.session_id or "",
                 provider=self._grant.provider,
                 rung="fresh",
-                ends_at=ends_at + self._offset if ends_at else None,
+                ends_at=self._ends_at(),
             )
         ]
 
@@ -175,7 +176,7 @@ class SpekoDialect(PlainDialect):
         begun = self._begin_reply()
         reply = self._reply
         assert reply
-        text = f"{reply.closed} {message.text}".strip()
+        text = f"{reply.closed} {message.text[:_MOST_WORDS]}".strip()[:_MOST_WORDS]
         told, reply.shown, reply.final = reply.shown, text, message.final
         if message.final:
             reply.closed = text
@@ -200,9 +201,12 @@ class SpekoDialect(PlainDialect):
     def _error(self, message: wire.Fault) -> list[Decoded]:
         code = words_of(message.code) or "UNKNOWN"
         line = printable(f"{code}: {words_of(message.message) or 'no message'}")
-        if self._opened:
+        if self._opened and code not in _OVER_CODES:
             return [e.Troubled(self._attempt, f"the provider reports {line}")]
         return [e.Lost(self._attempt, line, fatal=code in _FATAL_CODES)]
+
+    def _usage(self, message: wire.Usage) -> list[Decoded]:
+        return self._used(message.input_audio_tokens, message.output_audio_tokens)
 
     def _end(self, message: wire.End) -> list[Decoded]:
         why = printable(words_of(message.reason)) or "no reason given"
@@ -212,7 +216,7 @@ class SpekoDialect(PlainDialect):
 
     def _begin_turn(self) -> None:
         self._turns_begun += 1
-        self._turn = f"turn-{self._turns_begun}"
+        self._turn = f"turn-{self._attempt}.{self._turns_begun}"
         self._accepted = False
 
     def _accept_turn(self) -> list[Decoded]:
@@ -273,6 +277,7 @@ _READERS: dict[str, tuple[type[Any], str]] = {
     "transcript": (wire.Transcript, "_transcript"),
     "interruption": (wire.Interruption, "_interruption"),
     "tool_call": (wire.ToolCall, "_tool_call"),
+    "usage": (wire.Usage, "_usage"),
     "error": (wire.Fault, "_error"),
     "end": (wire.End, "_end"),
 }

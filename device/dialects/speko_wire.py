@@ -44,6 +44,13 @@ class ToolCall(msgspec.Struct, rename="camel"):
     name: str = ""
 
 
+class Usage(msgspec.Struct, rename="camel"):
+    """What a reply cost; a count of any shape is looked at before it is believed."""
+
+    input_audio_tokens: Any = None
+    output_audio_tokens: Any = None
+
+
 class Fault(msgspec.Struct):
     """The frame `error`. Either may be null, or a number."""
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from device.core.sessions import Rung, Turn
 
 _MOST_PIECES = 5000  # of a reply that is kept: about two minutes
+_MOST_SOUND = 8 << 20  # bytes of it
+_MOST_HEARD = 2000  # words of the user's before they are answered
+_LONGEST_WORD = 200
 _MOST_RETOLD = 4000  # characters of what was said before
 Piece = e.ReplyText | ReplyAudio | e.ReplyEnded
 
@@ -72,7 +75,9 @@ class Reply:
     announced: bool
     sounded: bool = False
     unheard: bool = False
+    spoken: bool = False
     ended: bool = False
+    size: int = 0
     pieces: list[Piece] = field(default_factory=list)
 
 
@@ -148,7 +153,7 @@ class UnmuteDialect(PlainDialect):
             return []
         self._opened = True
         name = self._grant.provider or "unmute"
-        return [e.Opened(self._attempt, self._grant.session_id or name, name, self._rung)]
+        return [e.Opened(self._attempt, self._grant.session_id or name, name, self._rung, self._ends_at())]
 
     def _speech_started(self, _message: Kind) -> list[Decoded]:
         return [e.SpeechStarted("server")]
@@ -159,7 +164,7 @@ class UnmuteDialect(PlainDialect):
     def _user_words(self, message: Words) -> list[Decoded]:
         """The words are whole when the server answers them: some come after the speech has stopped."""
         if message.delta:
-            self._heard.append(message.delta)
+            self._heard = [*self._heard[1 - _MOST_HEARD :], message.delta[:_LONGEST_WORD]]
             self._held = None  # its answer will be another one
         return []
 
@@ -179,7 +184,7 @@ class UnmuteDialect(PlainDialect):
         told: list[Decoded] = []
         if words:
             self._turns_heard += 1
-            item = f"turn-{self._turns_heard}"
+            item = f"turn-{self._attempt}.{self._turns_heard}"
             told = [e.TurnAccepted(self._attempt, item), e.UserSaid(self._attempt, item, words)]
         elif self._asked and self._replies == 1:  # the opening: the answer to the turn will interrupt it
             self._held = reply
@@ -189,8 +194,8 @@ class UnmuteDialect(PlainDialect):
 
     def _bot_words(self, message: Words) -> list[Decoded]:
         reply, begun = self._current()
-        spoken = any(isinstance(piece, e.ReplyText) for piece in reply.pieces)
-        text = f" {message.delta}" if spoken else message.delta
+        text = f" {message.delta}" if reply.spoken else message.delta
+        reply.spoken = True
         return [*begun, *self._told(reply, e.ReplyText(self._attempt, reply.id, text))]
 
     def _bot_sound(self, message: Sound) -> list[Decoded]:
@@ -228,8 +233,10 @@ class UnmuteDialect(PlainDialect):
         return self._reply, begun
 
     def _told(self, reply: Reply, piece: Piece) -> list[Decoded]:
-        if len(reply.pieces) < _MOST_PIECES:
+        size = len(piece.sound) if isinstance(piece, ReplyAudio) else 0
+        if len(reply.pieces) < _MOST_PIECES and reply.size + size <= _MOST_SOUND:
             reply.pieces.append(piece)
+            reply.size += size
         elif reply is self._held:
             self._held = None
         hidden = reply is self._held or (reply.unheard and isinstance(piece, e.ReplyText))

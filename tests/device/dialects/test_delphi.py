@@ -505,3 +505,45 @@ def test_the_memory_of_messages_has_an_end(channel: Channel) -> None:
     for _ in range(5000):
         channel.says("pong")
     assert channel.says("chat", chat=said("hello"), stream="1-0", message="m-1")
+
+
+def test_a_session_that_the_server_ends_is_over_though_its_socket_stays_open(channel: Channel) -> None:
+    lost = channel.says("status", status={"state": "disconnected"})
+    assert lost == [e.Lost(3, "the provider has ended the session")]
+
+
+def test_a_server_that_is_not_ready_yet_ends_nothing() -> None:
+    assert Channel().says("status", status={"state": "disconnected"}) == []
+
+
+def test_replies_that_never_end_push_each_other_out(channel: Channel) -> None:
+    found: list[Decoded] = []
+    for n in range(100):
+        found += channel.audio("start", f"r{n}", mimeType=PCM)
+    ended = [one for one in found if isinstance(one, e.ReplyEnded)]
+    assert [one.reply_id for one in ended] == [f"r{n}" for n in range(84)]
+    assert ended[0].trouble == "too many replies came at once"
+    assert len(channel.dialect._replies) == len(channel.dialect._responses) == 16
+
+
+def test_pieces_of_one_reply_that_never_end_push_each_other_out(channel: Channel) -> None:
+    for n in range(100):
+        channel.audio("start", f"r{n}", requestId="q", segmentCount=500, mimeType=PCM)
+    assert len(channel.dialect._responses) == 64
+    assert list(channel.dialect._replies) == ["q"]
+
+
+@pytest.mark.parametrize(("pieces", "size"), [(600, 4), (3, 4 << 20)])
+def test_a_piece_that_never_comes_is_given_up(channel: Channel, pieces: int, size: int) -> None:
+    channel.audio("start", "r1", mimeType=PCM)
+    channel.dialect.redial(1006)
+    channel.dialect.reopened()
+    found = [channel.audio("delta", "r1", index=n, delta="A" * size) for n in range(1, 1 + pieces)]
+    assert len(sound([one for some in found for one in some])) == pieces * size * 3 // 4
+
+
+def test_words_without_end_wait_for_no_sound(channel: Channel) -> None:
+    channel.dialect.say("tell me")
+    for _ in range(50):
+        channel.says("chat", chat={"role": "assistant", "content": "x" * 9_000})
+    assert sum(map(len, channel.dialect._words)) < 30_000

@@ -186,6 +186,74 @@ def test_sound_of_an_older_reply_is_not_counted_for_the_new_one() -> None:
     assert sent(d.interrupt(None, 0)) == [{"type": "response.cancel", "response_id": "r2"}]
 
 
+def test_two_replies_at_once_are_both_cancelled_and_cut() -> None:
+    d = dialect()
+    for name in ("r1", "r2"):
+        started(d, name)
+        say(d, delta(name, f"i-{name}", b"\0" * 4800))
+    assert sent(d.interrupt("i-r1", 40)) == [
+        {"type": "response.cancel", "response_id": "r1"},
+        {"type": "response.cancel", "response_id": "r2"},
+        {"type": "conversation.item.truncate", "item_id": "i-r1", "content_index": 0, "audio_end_ms": 40},
+        {"type": "conversation.item.truncate", "item_id": "i-r2", "content_index": 0, "audio_end_ms": 0},
+    ]
+
+
+def test_a_reply_that_ended_twice_or_never_began_ended_once_or_never() -> None:
+    d = dialect()
+    call = {"type": "function_call", "name": "lights", "call_id": "c1"}
+    done = {"type": "response.done", "response": {"id": "r1", "status": "completed", "output": [call]}}
+    assert say(d, done) == []
+    started(d)
+    assert len(say(d, done)) == 1
+    assert say(d, done) == []
+    failed = {"type": "response.done", "response": {"id": "r9", "status": "failed"}}
+    assert say(d, failed) == [e.Troubled(7, "the reply is failed: no reason given")]
+
+
+@pytest.mark.parametrize(
+    ("usage", "found"),
+    [
+        ({"total_tokens": 253, "input_tokens": 132}, [e.Used(7, 253)]),
+        ({"total_tokens": 0}, []),
+        ({}, []),
+        ([1], []),
+        (None, []),
+        ({"total_tokens": -5}, [e.Troubled(7, "the provider counts -5 tokens for a reply; passed over")]),
+        (
+            {"total_tokens": 1e300},
+            [e.Troubled(7, "the provider counts 1e+300 tokens for a reply; passed over")],
+        ),
+        ({"total_tokens": "9"}, [e.Troubled(7, "the provider counts '9' tokens for a reply; passed over")]),
+        ({"total_tokens": True}, [e.Troubled(7, "the provider counts True tokens for a reply; passed over")]),
+    ],
+)
+def test_what_a_reply_cost_is_told_when_it_can_be(usage: Any, found: list[Decoded]) -> None:
+    d = dialect()
+    started(d)
+    done = {"type": "response.done", "response": {"id": "r1", "status": "completed", "usage": usage}}
+    assert say(d, done)[1:] == found
+
+
+@pytest.mark.parametrize("ends", [-5, 0, "soon", None, True, {}])
+def test_an_end_that_makes_no_sense_is_the_grant_s(ends: Any) -> None:
+    d = dialect(Grant("openai", "ws://x", session_ends_at=950.0))
+    say(d, CREATED)
+    [opened] = say(d, {"type": "session.updated", "session": {"id": "s", "expires_at": ends}})
+    assert isinstance(opened, e.Opened)
+    assert opened.ends_at == 50.0
+
+
+def test_replies_and_items_without_end_are_forgotten() -> None:
+    d = dialect()
+    for n in range(1000):
+        started(d, f"r{n}")
+        say(d, delta(f"r{n}", f"i{n}", b"\0\0\0"))
+    assert len(d._active) == len(d._items) == len(d._sounded) == len(d._odd) == 16
+    with pytest.raises(ProtocolError):
+        say(d, delta("r" * 1_000_000, "i", b"\0\0"))
+
+
 def test_refusals() -> None:
     d = dialect()
     started(d)
@@ -230,10 +298,12 @@ def test_a_reply_s_end_says_why_it_is_not_whole_and_which_tools_it_wants() -> No
     )
     for details, words in causes:
         response: dict[str, Any] = {"id": "r1", "status": "failed", "status_details": details}
+        started(d)
         ended = say(d, {"type": "response.done", "response": response})[0]
         assert isinstance(ended, e.ReplyEnded)
         assert words in (ended.trouble or "")
     call = {"type": "function_call", "name": "lights", "call_id": "c1"}
+    started(d, "r2")
     response = {"id": "r2", "status": "completed", "output": [{"type": "message"}, call]}
     assert say(d, {"type": "response.done", "response": response}) == [
         e.ReplyEnded(7, "r2", audio=False, tool_calls=(e.ToolCall("c1", "lights"),))
@@ -314,6 +384,7 @@ def test_null_stands_for_nothing_to_say() -> None:
     done = {"id": "r1", "status": None, "output": [call, {"type": None}]}
     [ended] = say(d, {"type": "response.done", "response": done})
     assert ended == e.ReplyEnded(7, "r1", audio=False, tool_calls=(e.ToolCall("", ""),))
+    started(d, "r2")
     assert say(d, {"type": "response.done", "response": {"id": "r2", "output": None}})
     assert say(d, {"type": "rate_limits.updated", "rate_limits": None}) == []
 

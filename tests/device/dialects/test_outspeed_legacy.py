@@ -177,3 +177,12 @@ def test_a_frame_that_makes_no_sense_is_one_line(frame: str | bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
         dialect().decode(frame)
     assert "\n" not in str(caught.value)
+
+
+def test_sound_without_end_is_bounded() -> None:
+    d = dialect()
+    d.opening()
+    for _ in range(12):
+        say(d, sound(bytes(1 << 20)))
+    assert d._reply
+    assert d._reply.size == 8 << 20

@@ -87,9 +87,9 @@ def test_sound_goes_up_as_it_is_and_not_down_before_ready() -> None:
 def test_a_turn_is_committed_heard_and_answered() -> None:
     d = dialect()
     assert d.end_turn() == [COMMIT]
-    assert tell(d, "transcript", role="user", text="my name", final=False) == [e.TurnAccepted(N, "turn-1")]
+    assert tell(d, "transcript", role="user", text="my name", final=False) == [e.TurnAccepted(N, "turn-7.1")]
     said = tell(d, "transcript", role="user", text="my name is Peter", final=True)
-    assert said == [e.UserSaid(N, "turn-1", "my name is Peter")]
+    assert said == [e.UserSaid(N, "turn-7.1", "my name is Peter")]
     assert tell(d, "transcript", role="assistant", text="Hello", final=False) == [
         e.ReplyStarted(N, "reply-1"),
         e.ReplyText(N, "reply-1", "Hello"),
@@ -106,21 +106,21 @@ def test_a_reply_shows_that_the_turn_was_taken_and_words_may_come_late() -> None
     d = dialect()
     d.end_turn()
     begun = d.decode(b"\1\2")
-    assert begun[:2] == [e.TurnAccepted(N, "turn-1"), e.ReplyStarted(N, "reply-1")]
+    assert begun[:2] == [e.TurnAccepted(N, "turn-7.1"), e.ReplyStarted(N, "reply-1")]
     late = tell(d, "transcript", role="user", text="what time is it", final=True)
-    assert late == [e.UserSaid(N, "turn-1", "what time is it")]
+    assert late == [e.UserSaid(N, "turn-7.1", "what time is it")]
     assert tell(d, "transcript", role="user", text="and", final=True) == [
-        e.TurnAccepted(N, "turn-2"),
-        e.UserSaid(N, "turn-2", "and"),
+        e.TurnAccepted(N, "turn-7.2"),
+        e.UserSaid(N, "turn-7.2", "and"),
     ]
 
 
 def test_words_that_come_while_the_button_is_held_are_of_the_same_turn() -> None:
     d = dialect()
-    assert tell(d, "transcript", role="user", text="my", final=False) == [e.TurnAccepted(N, "turn-1")]
+    assert tell(d, "transcript", role="user", text="my", final=False) == [e.TurnAccepted(N, "turn-7.1")]
     assert d.end_turn() == [COMMIT]
     assert tell(d, "transcript", role="user", text="my name", final=True) == [
-        e.UserSaid(N, "turn-1", "my name")
+        e.UserSaid(N, "turn-7.1", "my name")
     ]
 
 
@@ -278,7 +278,6 @@ def test_a_tool_is_refused_at_once() -> None:
         N, "the model asks for a tool; this device has no tools"
     )
     assert tell(d, "server_tool_call", id="st_1", name="search", status="failed") == []
-    assert tell(d, "usage", inputAudioTokens=1, outputAudioTokens=2) == []
 
 
 def test_an_error_before_ready_ends_the_attempt_with_its_own_words() -> None:
@@ -329,3 +328,32 @@ def test_a_frame_that_makes_no_sense_is_one_line(frame: str) -> None:
 @pytest.mark.parametrize("frame", ['{"t":"latency","ms":12}', '{"t":"ready"}', '{"t":"usage","x":[]}'])
 def test_what_is_not_known_is_passed_over(frame: str) -> None:
     assert dialect().decode(frame) == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "found"),
+    [
+        ({"inputAudioTokens": 120, "outputAudioTokens": 340}, [e.Used(N, 460)]),
+        ({"outputAudioTokens": 3}, [e.Used(N, 3)]),
+        ({}, []),
+        (
+            {"inputAudioTokens": -1},
+            [e.Troubled(N, "the provider counts -1 tokens for a reply; passed over")],
+        ),
+    ],
+)
+def test_what_a_reply_cost_is_told(counts: dict[str, Any], found: list[Decoded]) -> None:
+    assert tell(dialect(), "usage", **counts) == found
+
+
+def test_an_expired_session_is_over_though_its_socket_stays_open() -> None:
+    [lost] = tell(dialect(), "error", code="SESSION_EXPIRED", message="ttl")
+    assert lost == e.Lost(N, "SESSION_EXPIRED: ttl")
+
+
+def test_words_without_end_are_bounded() -> None:
+    d = dialect()
+    for n in range(50):
+        tell(d, "transcript", role="assistant", text=f"{n} " + "x" * 10_000, final=True)
+    assert d._reply
+    assert len(d._reply.shown) == len(d._reply.closed) == 10_000

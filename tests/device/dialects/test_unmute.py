@@ -6,6 +6,7 @@ import base64
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from device.core import events as e
@@ -117,8 +118,8 @@ def test_a_conversation() -> None:
     assert dialect.end_turn() == []
     assert play(dialect, stopped, heard("is")) == [e.SpeechEnded("server")]
     assert play(dialect, CREATED) == [
-        e.TurnAccepted(1, "turn-1"),
-        e.UserSaid(1, "turn-1", "my name is"),
+        e.TurnAccepted(1, "turn-1.1"),
+        e.UserSaid(1, "turn-1.1", "my name is"),
         e.ReplyStarted(1, "reply-1"),
     ]
     early = {"type": "unmute.response.text.delta.ready", "delta": "Hello"}
@@ -399,3 +400,22 @@ def test_the_other_shape_of_instructions_retells_nothing() -> None:
     [opened] = dialect.decode('{"type":"session.updated"}')
     assert isinstance(opened, e.Opened)
     assert opened.rung == "fresh"
+
+
+def test_words_and_sound_without_end_are_bounded() -> None:
+    dialect = opened()
+    for _ in range(3000):
+        dialect.decode(heard("w" * 1000))
+    assert len(dialect._heard) == 2000
+    assert set(map(len, dialect._heard)) == {200}
+    for _ in range(12):
+        dialect.decode(sound(bytes(1 << 20)))
+    assert dialect._reply
+    assert dialect._reply.size == 8 << 20
+
+
+def test_the_end_of_the_session_is_known_when_the_grant_tells_it() -> None:
+    dialect = UnmuteDialect(1, msgspec.structs.replace(grant(), session_ends_at=1000.0), (), -900.0)
+    [told] = dialect.decode(frame({"type": "session.updated"}))
+    assert isinstance(told, e.Opened)
+    assert told.ends_at == 100.0
