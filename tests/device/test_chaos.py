@@ -279,7 +279,7 @@ def test_a_bad_spec_ends_with_78_and_one_line(tmp_path: Path, backend: str) -> N
 
 def test_the_main_loop_stands_still_and_goes_on(tmp_path: Path, backend: str) -> None:
     with _device(tmp_path, backend, "main.freeze@0.2:3") as device:
-        until(lambda: "main.freeze" in device.log.read_text())
+        until(lambda: "chaos: main.freeze" in device.log.read_text())
         began = time.monotonic()
         device.ask("press")
         until(lambda: device.ask("status")["state"] != "idle")
