@@ -36,7 +36,7 @@ class PanelError(PresselError):
 class BackendError(PresselError):
     """No grant. `fatal` when trying again cannot help; `retry_after_s` when the backend named a time.
 
-    `status`: of its HTTP answer, None when there was none.
+    `status`: of its HTTP answer, None when there was none. `untimely`: a date that does not fit the clock.
     """
 
     def __init__(
@@ -46,23 +46,36 @@ class BackendError(PresselError):
         fatal: bool = False,
         retry_after_s: float | None = None,
         status: int | None = None,
+        untimely: bool = False,
     ) -> None:
         super().__init__(text)
         self.fatal = fatal
         self.retry_after_s = retry_after_s
         self.status = status
+        self.untimely = untimely
 
 
 class LinkError(PresselError):
     """The session's socket is refused or gone; `fatal`: trying again cannot help.
 
-    `code`: of its close, or of the HTTP answer that refused it.
+    `code`: of its close, or of the HTTP answer that refused it. `retry_after_s`: not to be dialled sooner.
+    `untimely`: a date that does not fit the clock.
     """
 
-    def __init__(self, text: str, *, fatal: bool = False, code: int | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        *,
+        fatal: bool = False,
+        code: int | None = None,
+        retry_after_s: float | None = None,
+        untimely: bool = False,
+    ) -> None:
         super().__init__(text)
         self.fatal = fatal
         self.code = code
+        self.retry_after_s = retry_after_s
+        self.untimely = untimely
 
 
 class ProtocolError(PresselError):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import websocket
@@ -16,27 +18,36 @@ from websocket import ABNF
 from device.core.grant import host_of
 from device.dialects.dialect import printable
 from device.errors import LinkError
+from device.net.cancel import limited
+from device.net.failures import PORTAL, describe, untimely
 
 if TYPE_CHECKING:
     from device.core.grant import Grant
 
 Frame = str | bytes
 _FATAL_CLOSES = {3000, *range(4000, 4100)}
-_OPTIONS = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1))
+_LATER_CLOSES = {1012, 1013}  # service restart, try again later: IANA, WebSocket Close Code Number Registry
+_LATER_S = 1.0
+_TICK_S = 0.25
+_NOT_OPENED = "the session was not opened in time"
+_OPTIONS = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 
 
 class Link:
     """An open WebSocket. Connects in the constructor; raises LinkError when refused.
 
-    `ping_s`: a ping this often; a peer that is silent for twice as long is gone.
+    A peer that is silent is gone: while the user or the model talks after `talk_silence_s`, else after
+    `idle_silence_s`; nor may one frame take longer than the latter. Any frame is a sign of life; it is asked
+    for with pings, three in each of these times. The opening, from DNS to the handshake, has `open_limit_s`.
     """
 
     def __init__(
         self,
         grant: Grant,
         *,
-        connect_timeout_s: float = 10.0,
-        ping_s: float = 5.0,
+        open_limit_s: float = 10.0,
+        talk_silence_s: float = 4.5,
+        idle_silence_s: float = 25.0,
         outbox_bytes: int = 8 << 20,
         frame_limit: int = 4 << 20,
     ) -> None:
@@ -44,9 +55,13 @@ class Link:
             self._where = host_of(grant.url)
         except ValueError:
             raise LinkError("the grant's URL makes no sense; mend it at the backend", fatal=True) from None
-        self._socket = _open(grant, connect_timeout_s)
-        self._socket.settimeout(ping_s)
-        self._ping_s = ping_s
+        self._socket = _open(grant, open_limit_s)
+        self._socket.settimeout(talk_silence_s)  # of a frame that stops midway, and of a full send buffer
+        self._silence_s = {True: talk_silence_s, False: idle_silence_s}
+        self._talking = False
+        self._heard = time.monotonic()  # or since when it is listened for more closely
+        self._read_by: float | None = None  # when the frame that has begun must be whole
+        self._ping_due = self._heard
         self._outbox: deque[Frame] = deque()
         self._outbox_bytes = 0
         self._outbox_limit = outbox_bytes
@@ -75,28 +90,35 @@ class Link:
                 )
             self._wake.notify()
 
+    def talking(self, on: bool) -> None:
+        """Say whether a silent peer is to be found out soon."""
+        with self._wake:
+            if on and not self._talking:
+                self._heard = self._ping_due = time.monotonic()
+            self._talking = on
+            self._wake.notify()
+
     def receive(self, deadline: float | None = None) -> Frame | None:
         """Block for the next text or binary frame; None when it was over the limit and dropped.
 
         Raises LinkError when the link has gone or `deadline` (monotonic seconds) has passed; `fatal` when the
         server said never again.
         """
-        last_heard = time.monotonic()
         while True:
-            self._limit_wait(deadline)
+            if not self._readable(deadline):
+                continue
             try:
-                opcode, frame = self._socket.recv_data_frame(control_frame=True)
+                opcode, data = self._read_frame(deadline)
             except websocket.WebSocketTimeoutException:
-                if time.monotonic() - last_heard > 2 * self._ping_s:
-                    raise self._gone(f"nothing heard for {2 * self._ping_s:.0f} s") from None
+                self._check_life()
                 continue
             except (websocket.WebSocketException, OSError, ValueError) as error:
                 raise self._gone(printable(str(error)) or type(error).__name__) from None
-            last_heard = time.monotonic()
+            self._heard = time.monotonic()
             if opcode == ABNF.OPCODE_CLOSE:
-                raise self._closed(frame.data)
+                raise self._closed(data)
             if opcode in (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY):
-                return self._read(opcode, frame.data)
+                return self._read(opcode, data)
 
     def close(self, grace_s: float = 0.5) -> None:
         """Send what waits, shake hands, and go; safe from any thread, and twice."""
@@ -106,13 +128,31 @@ class Link:
         self._sender.join(grace_s)
         self._socket.shutdown()  # type: ignore[no-untyped-call] # the library has no types here
 
-    def _limit_wait(self, deadline: float | None) -> None:
-        """Wait for the next frame no longer than to the deadline: pongs and idle talk do not put it off."""
-        left = self._ping_s if deadline is None else min(self._ping_s, deadline - time.monotonic())
-        if left <= 0:
-            raise self._gone("the session was not opened in time")
-        if left != self._socket.gettimeout():
-            self._socket.settimeout(left)
+    def _readable(self, deadline: float | None) -> bool:
+        """Wait a little for something to read; raises LinkError when it is too late for that."""
+        now = time.monotonic()
+        if deadline is not None and now >= deadline:
+            raise self._gone(_NOT_OPENED)
+        wait_s = _TICK_S if deadline is None else min(_TICK_S, deadline - now)
+        if _has_data(self._socket.sock, wait_s):
+            return True
+        self._check_life()
+        return False
+
+    def _check_life(self) -> None:
+        limit_s = self._silence_s[self._talking]
+        if time.monotonic() - self._heard > limit_s:
+            raise self._gone(f"nothing heard for {limit_s:g} s")
+
+    def _read_frame(self, deadline: float | None) -> tuple[int, Any]:
+        """Read the frame that has begun; the sender's thread breaks it off when it drips."""
+        limit = time.monotonic() + self._silence_s[False]
+        self._read_by = limit if deadline is None else min(limit, deadline)
+        try:
+            opcode, frame = self._socket.recv_data_frame(control_frame=True)
+        finally:
+            self._read_by = None
+        return opcode, frame.data
 
     def _read(self, opcode: int, data: bytes) -> Frame | None:
         if len(data) > self._frame_limit:
@@ -125,10 +165,9 @@ class Link:
             return data  # the dialect refuses binary by name
 
     def _send_all(self) -> None:
-        next_ping = time.monotonic() + self._ping_s
         try:
             while True:
-                frame = self._next_frame(next_ping)
+                frame = self._next_frame()
                 if isinstance(frame, str):
                     self._socket.send(frame)
                 elif frame:
@@ -136,17 +175,32 @@ class Link:
                 elif self._closing:
                     self._socket.send_close(1000)
                     return
-                if time.monotonic() >= next_ping:
-                    self._socket.ping()
-                    next_ping = time.monotonic() + self._ping_s
+                self._look_after()
+        except websocket.WebSocketTimeoutException:
+            with self._wake:
+                self._fail(LinkError(f"the network to {self._where} is stalled: it takes no more bytes"))
         except (websocket.WebSocketException, OSError) as error:
             with self._wake:
                 self._fail(LinkError(f"sending to {self._where} failed: {printable(str(error))}"))
 
-    def _next_frame(self, until: float) -> Frame | None:
+    def _look_after(self) -> None:
+        """Send the ping that is due; break off a frame that takes too long."""
+        now = time.monotonic()
+        read_by = self._read_by
+        if read_by is not None and now > read_by:
+            with self._wake:
+                self._fail(LinkError(f"the link to {self._where} broke: a message dripped for too long"))
+        if now >= self._ping_due:
+            self._ping_due = now + self._silence_s[self._talking] / 3
+            self._socket.ping()
+
+    def _next_frame(self) -> Frame | None:
+        """Wait for a frame to send; None when there is something else to do."""
         with self._wake:
-            while not self._outbox and not self._closing and (left := until - time.monotonic()) > 0:
+            due = min(self._ping_due, time.monotonic() + 1.0)  # the least often that a drip is looked for
+            while not self._outbox and not self._closing and (left := due - time.monotonic()) > 0:
                 self._wake.wait(left)
+                due = min(due, self._ping_due)
             if not self._outbox:
                 return None
             frame = self._outbox.popleft()
@@ -166,7 +220,20 @@ class Link:
         code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
         reason = printable(payload[2:].decode(errors="replace"))
         line = f"{self._where} closed the session with {code}{' ' + reason if reason else ''}"
-        return self._failure or LinkError(line, fatal=code in _FATAL_CLOSES, code=code)
+        later_s = _LATER_S if code in _LATER_CLOSES else None
+        return self._failure or LinkError(line, fatal=code in _FATAL_CLOSES, code=code, retry_after_s=later_s)
+
+
+def _has_data(sock: socket.socket | None, wait_s: float) -> bool:
+    """Wait until the socket has something to read, or has gone, which is told by reading too."""
+    if sock is None or (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+        return True
+    poller = select.poll()
+    try:
+        poller.register(sock, select.POLLIN)
+    except ValueError:  # closed by another thread
+        return True
+    return bool(poller.poll(wait_s * 1000))
 
 
 def _address(grant: Grant) -> tuple[str, dict[str, str], list[str]]:
@@ -185,33 +252,59 @@ def _address(grant: Grant) -> tuple[str, dict[str, str], list[str]]:
     return url, headers, subprotocols
 
 
-def _open(grant: Grant, timeout_s: float) -> websocket.WebSocket:
+def _open(grant: Grant, limit_s: float) -> websocket.WebSocket:
     url, headers, subprotocols = _address(grant)
     where = host_of(url)
-    try:
-        connection = websocket.create_connection(
+    connection = websocket.WebSocket(
+        sockopt=_OPTIONS,
+        enable_multithread=True,
+        skip_utf8_validation=True,  # it is done once, in C, when the text is decoded
+    )
+    connection.settimeout(limit_s)
+
+    def connect() -> None:
+        connection.connect(  # type: ignore[no-untyped-call] # the library has no types here
             url,
-            timeout=timeout_s,
             header=headers,
-            sockopt=_OPTIONS,
             suppress_origin=True,
             redirect_limit=0,  # the secret is for this host alone
-            enable_multithread=True,
-            skip_utf8_validation=True,  # it is done once, in C, when the text is decoded
         )
+
+    try:
+        limited(connect, limit_s, lambda: _sever(connection))
     except websocket.WebSocketBadStatusException as error:
-        status = error.status_code
-        line = f"{where} refused the session with HTTP {status}"
-        raise LinkError(line, fatal=status in (400, 404), code=status) from None
-    except ssl.SSLError as error:
-        raise LinkError(f"TLS to {where} failed: {printable(str(error))}; is the clock right?") from None
+        raise _refusal(where, error) from None
     except (websocket.WebSocketTimeoutException, TimeoutError):
-        line = f"{where} did not answer the handshake within {timeout_s:g} s; all its places may be taken"
+        line = f"{where} did not answer the handshake within {limit_s:g} s; all its places may be taken"
         raise LinkError(line) from None
     except (websocket.WebSocketException, OSError, ValueError) as error:
-        raise LinkError(f"no session with {where}: {printable(str(error))}") from None
+        answer = connection.handshake_response
+        location = (answer.headers or {}).get("location") if answer else None
+        reason = f"it redirects to {printable(location)}; {PORTAL}" if location else describe(error)
+        raise LinkError(f"no session with {where}: {reason}", untimely=untimely(error)) from None
     chosen = (connection.getheaders() or {}).get("sec-websocket-protocol", "")
     if chosen and chosen not in subprotocols:
-        connection.shutdown()  # type: ignore[no-untyped-call] # the library has no types here
+        _sever(connection)
         raise LinkError(f"{where} chose a subprotocol that was not offered")
     return connection
+
+
+def _refusal(where: str, error: websocket.WebSocketBadStatusException) -> LinkError:
+    status = error.status_code
+    after = (error.resp_headers or {}).get("retry-after", "")
+    mend = f" where a session belongs; {PORTAL}" if status in (200, 511) else ""
+    return LinkError(
+        f"{where} refused the session with HTTP {status}{mend}",
+        fatal=status in (400, 404),
+        code=status,
+        retry_after_s=float(after) if after.strip().isdecimal() else None,
+    )
+
+
+def _sever(connection: websocket.WebSocket) -> None:
+    """Close at once, whatever it is at, from any thread."""
+    sock = connection.sock
+    if sock:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+        sock.close()

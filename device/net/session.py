@@ -48,6 +48,7 @@ class Session:
         self._lock = threading.Lock()  # the dialect's state; never taken for audio
         self._ended = threading.Event()
         self._redials = 0
+        self._talking = False
         self._encoder: Encoder | None = None
         self._decoder: Decoder | None = None
         self._pieces: dict[
@@ -105,6 +106,11 @@ class Session:
         item_id, heard_ms = (cut.item_id, cut.heard_ms) if cut else (None, 0)
         self._order(lambda: self._dialect.interrupt(item_id, heard_ms))
 
+    def talking(self, on: bool) -> None:
+        """Say whether the user or the model talks, so that a link that is silent is found out soon."""
+        self._talking = on
+        self._link.talking(on)
+
     def close(self) -> None:
         """End the session; `run` returns soon after."""
         if not self._ended.is_set():
@@ -130,7 +136,7 @@ class Session:
             if not (last or self.opened) and self._dialect.mint_again(error.code):
                 self._on_event(e.Troubled(self._attempt, f"{error}; asking for a new session"))
                 return True
-            self._on_event(e.Lost(self._attempt, str(error), fatal=error.fatal))
+            self._on_event(e.Lost(self._attempt, str(error), error.fatal, error.retry_after_s))
         finally:
             self._ended.set()
         return False
@@ -158,7 +164,8 @@ class Session:
                 # After a redial an old secret is refused for good: a new attempt brings a new one.
                 line = str(error) + self._dialect.mend(error.code)
                 stale = self._redials or (self.opened and self._dialect.mint_again(error.code))
-                raise LinkError(line, fatal=error.fatal and not stale, code=error.code)
+                fatal = error.fatal and not stale
+                raise LinkError(line, fatal=fatal, code=error.code, retry_after_s=error.retry_after_s)
             self._redials += 1
             self._link.close(0)
             try:
@@ -166,6 +173,7 @@ class Session:
             except LinkError as failure:
                 error = failure
                 continue
+            self._link.talking(self._talking)
             self._order(self._dialect.reopened)
             return
 

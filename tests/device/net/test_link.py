@@ -140,7 +140,7 @@ def test_the_secret_is_for_the_host_that_was_granted() -> None:
         asked.append(peer.request.path)
 
     with ws_server(note) as url, ws_server(note, process_request=elsewhere) as first:
-        with pytest.raises(LinkError, match="Redirect limit"):
+        with pytest.raises(LinkError, match=r"it redirects to ws://.*/stolen; .*captive portal"):
             Link(Grant("openai", first, Auth("bearer", "ek_planted")))
         assert asked == []
 
@@ -194,7 +194,7 @@ def test_a_handshake_that_waits_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as full:
         url = f"ws://127.0.0.1:{full.getsockname()[1]}"
         with pytest.raises(LinkError, match=r"within 0\.2 s; all its places may be taken") as caught:
-            Link(Grant("unmute", url), connect_timeout_s=0.2)
+            Link(Grant("unmute", url), open_limit_s=0.2)
     assert not caught.value.fatal
 
 
@@ -242,7 +242,7 @@ def test_a_peer_that_answers_no_ping_is_gone() -> None:
         done = threading.Event()
         thread = threading.Thread(target=mute)
         thread.start()
-        link = Link(Grant("openai", f"ws://127.0.0.1:{listener.getsockname()[1]}"), ping_s=0.1)
+        link = Link(Grant("openai", f"ws://127.0.0.1:{listener.getsockname()[1]}"), idle_silence_s=0.2)
         began = time.monotonic()
         with pytest.raises(LinkError, match="nothing heard"):
             link.receive()
@@ -254,7 +254,7 @@ def test_a_peer_that_answers_no_ping_is_gone() -> None:
 
 def test_a_session_that_is_not_opened_in_time_is_given_up() -> None:
     with ws_server(lambda peer: peer.recv()) as url:  # type: ignore[arg-type] # the message is no matter
-        link = Link(Grant("openai", url), ping_s=0.05)
+        link = Link(Grant("openai", url), idle_silence_s=0.1)
         with pytest.raises(LinkError, match="not opened in time"):
             link.receive(time.monotonic() + 0.2)
         link.close()
@@ -271,11 +271,11 @@ def test_neither_talk_nor_pongs_put_the_deadline_off(talks: bool) -> None:
                     peer.send("not yet")
 
     with ws_server(server) as url:
-        link = Link(Grant("openai", url), ping_s=0.15)
+        link = Link(Grant("openai", url), idle_silence_s=0.3)
         deadline = time.monotonic() + 0.4
         with pytest.raises(LinkError, match="not opened in time"):
             [link.receive(deadline) for _ in range(200)]
-        assert time.monotonic() - deadline < 0.14
+        assert time.monotonic() - deadline < 0.2
         stop.set()
         link.close()
 

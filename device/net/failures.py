@@ -1,0 +1,69 @@
+"""What went wrong below HTTP and WebSocket, as one line that names the mend: DNS, routes, TLS."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+from device.dialects.dialect import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PORTAL = "is this network's login page (a captive portal) in between?"
+_NOT_YET_VALID, _EXPIRED = 9, 10  # OpenSSL, x509_vfy.h: X509_V_ERR_…, as are those below
+_TLS = {
+    _NOT_YET_VALID: "its certificate is not valid yet; is the clock right?",
+    _EXPIRED: "its certificate has expired; have it renewed, unless the clock here is wrong",
+    18: "its certificate is signed by itself; install it here as a CA, or take another",
+    19: f"its certificate is signed by a CA that is not known here; install that one, or {PORTAL}",
+    20: f"its certificate is signed by a CA that is not known here; install that one, or {PORTAL}",
+    62: f"its certificate is for another name; mend the URL, or {PORTAL}",
+    64: f"its certificate is for another address; mend the URL, or {PORTAL}",
+}
+_ROUTES = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
+
+
+def describe(error: BaseException) -> str:
+    """Return why a peer cannot be talked to, without its name, and what to do about it."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            known = _TLS.get(cause.verify_code, printable(cause.verify_message))
+            return f"TLS failed: {known}"
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS failed: {printable(str(cause))}; does it speak TLS on this port?"
+        if isinstance(cause, socket.gaierror):
+            return (
+                f"DNS does not know the name: {printable(cause.strerror or str(cause))}; is the network up?"
+            )
+        if isinstance(cause, ConnectionRefusedError):
+            return "connection refused; nothing listens there now"
+        if isinstance(cause, OSError) and cause.errno in _ROUTES:
+            return "no route to it; is the network up?"
+    return printable(str(causes[-1]) or type(causes[-1]).__name__)
+
+
+def untimely(error: BaseException) -> bool:
+    """Whether it is a certificate's dates that do not fit the clock."""
+    return any(
+        isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in (_NOT_YET_VALID, _EXPIRED)
+        for cause in _causes(error)
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Walk from an error down to its root: what it was raised from, and what it carries."""
+    seen: list[BaseException] = []
+    found: BaseException | None = error
+    while found is not None and found not in seen:
+        seen.append(found)
+        yield found
+        carried = [value for value in (*found.args, getattr(found, "reason", None)) if _is_error(value)]
+        found = found.__cause__ or found.__context__ or (carried[-1] if carried else None)
+
+
+def _is_error(value: object) -> bool:
+    return isinstance(value, BaseException)
