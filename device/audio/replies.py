@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
+from device.audio.live import Live
 from device.dsp.resample import Resampler
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Replies:
         self._ready = np.zeros(0, np.int16)
         self._marks: deque[_Mark] = deque(maxlen=256)
         self._resampler = Resampler(rate, rate)
+        self._live = Live()
 
     def __bool__(self) -> bool:
         return bool(self._queue)
@@ -97,6 +99,8 @@ class Replies:
         self.started = None
         if not self._queue or not self._flows(reply := self._queue[0]):
             return None
+        if not reply.finished:  # the rest of one that is whole gets shorter by itself
+            self._live.observe(reply.waiting_s + len(self._ready) / self._rate, self._block / self._rate)
         while len(self._ready) < self._block and reply.chunks:
             self._refill(reply, position + len(self._ready))
         block, self._ready = self._ready[: self._block], self._ready[self._block :]
@@ -175,6 +179,7 @@ class Replies:
         if reply.item.item_id == "":
             self.started = reply.id
             self._resampler.reset()
+            self._live.restart()
         if self._resampler.from_hz != rate:
             self._resampler = Resampler(rate, self._rate)
         if reply.item.item_id != item_id:
@@ -183,7 +188,7 @@ class Replies:
         piece, rest = samples[:size], samples[size:]
         if len(rest):
             reply.chunks.appendleft((item_id, rest, rate))
-        out = self._resampler.process(piece)
+        out = self._live.process(self._resampler.process(piece))
         self._marks.append(_Mark(position, len(out), reply.item, len(piece)))
         reply.item = Heard(reply.id, item_id, reply.item.samples + len(piece), rate)
         reply.waiting_s -= len(piece) / rate
@@ -193,6 +198,7 @@ class Replies:
         # The reply has run dry or ended: the rest of a block is silence.
         reply.flowing = False
         reply.needs_s = max(_REFILL_S, reply.needs_s)
+        self._live.restart()
         if not len(block):
             return None
         return np.concatenate((block, np.zeros(self._block - len(block), np.int16)))
