@@ -16,6 +16,10 @@ class Disk:
         """Open an empty file and return its descriptor."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
 
+    def extend(self, path: Path) -> int:
+        """Open a file to be continued at its end and return its descriptor."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
     def write(self, fd: int, data: bytes) -> int:
         """Write some of the data and return how many bytes."""
         return os.write(fd, data)
