@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from device.ports import Samples
 
 LIMIT_S = 300.0
+_REPLIES_MOST = 32
+_CHUNKS_MOST = 20_000  # of a reply; 300 s are 6,000 of 50 ms
+_JOINED_PER_S = 20  # smaller ones are put together, so that crumbs take no more room than pieces
 _PIECES_PER_S = 10  # resampled 100 ms at a time: a fifth of the calls
 _FIRST_PER_S = 50  # but not at the start, which is in a hurry
 _START_S = 0.02  # enough to begin with; a server sends faster than speech
@@ -58,6 +61,15 @@ class _Reply:
         self.item = Heard(reply_id, "", 0, 1)  # the next wire sample to be taken
         self.end = 0  # card position after its last sample so far
 
+    def append(self, item_id: str, samples: Samples, rate: int) -> None:
+        self.waiting_s += len(samples) / rate
+        if self.chunks:
+            last_id, last, last_rate = self.chunks[-1]
+            if (last_id, last_rate) == (item_id, rate) and len(last) < rate // _JOINED_PER_S:
+                self.chunks[-1] = item_id, np.concatenate((last, samples)), rate
+                return
+        self.chunks.append((item_id, samples, rate))
+
 
 class Replies:
     """Not thread-safe: `Playback` holds the lock. Positions are card frames since the stream began."""
@@ -83,11 +95,11 @@ class Replies:
         if reply is None or reply.finished or not len(samples):
             return
         seconds = len(samples) / rate
-        if sum(other.waiting_s for other in self._queue) + seconds > LIMIT_S:
+        waiting_s = sum(other.waiting_s for other in self._queue)
+        if waiting_s + seconds > LIMIT_S or len(reply.chunks) >= _CHUNKS_MOST:
             self.dropped_s += seconds
             return
-        reply.chunks.append((item_id, samples, rate))
-        reply.waiting_s += seconds
+        reply.append(item_id, samples, rate)
 
     def finish(self, reply_id: str) -> None:
         """Nothing more comes for this reply."""
@@ -162,6 +174,8 @@ class Replies:
         for reply in self._queue:
             if reply.id == reply_id:
                 return reply
+        if len(self._queue) >= _REPLIES_MOST:
+            return None
         self._queue.append(_Reply(reply_id))
         return self._queue[-1]
 

@@ -17,7 +17,7 @@ from device.errors import AudioError
 from tests.servers import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -234,3 +234,39 @@ def test_five_minutes_ahead_are_enough(stage: Stage) -> None:
         stage.playback.play("r", "i", minute, 8_000)
     assert stage.playback.dropped_s in (60.0, 120.0)  # by how much has been played meanwhile
     stage.playback.flush()
+
+
+def test_without_a_card_nothing_counts_as_heard_and_what_is_left_plays_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    there, path = threading.Event(), tmp_path / "speaker.wav"
+    there.set()
+    sink = WavOutput(path, RATE)
+    playback = Playback(sink, ready=lambda: there.is_set() or threading.Event().wait(0.02))
+    playback.start()
+    playback.play("r", "i", tone(1.0), RATE)
+    playback.finish("r")
+    until(lambda: (heard := playback.heard()) is not None and heard.ms > 300)
+    there.clear()
+    held = until_still(lambda: getattr(playback.heard(), "samples", -1))
+    began = playback.last_block_at
+    until(lambda: playback.last_block_at > began + 0.2)  # its clock goes on
+    assert getattr(playback.heard(), "samples", -1) == held < RATE
+    there.set()
+    until(lambda: playback.heard() is None, 10)
+    playback.stop()
+    sink.close()
+    played = np.frombuffer(path.read_bytes()[44:], np.int16)
+    assert np.count_nonzero(played == 8_000) == RATE
+
+
+def until_still(number: Callable[[], int]) -> int:
+    """Wait until it does not change for 100 ms; returns it."""
+
+    def still() -> bool:
+        before = number()
+        threading.Event().wait(0.1)
+        return number() == before
+
+    until(still)
+    return number()

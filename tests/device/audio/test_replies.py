@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -197,3 +198,49 @@ def test_a_reply_whose_end_is_lost_is_over_after_20_s_without_sound() -> None:
     assert replies.settle(BLOCK * 10 + 19 * RATE) is None
     assert replies.settle(BLOCK * 10 + 21 * RATE) == "r"
     assert not replies
+
+
+@pytest.mark.parametrize("size", [1, 480, 48_000])
+def test_what_is_kept_is_bounded_however_it_comes(size: int) -> None:
+    seconds = 6 if size == 1 else 600
+    replies, piece = Replies(RATE, BLOCK), ramp(size)
+    tracemalloc.start()
+    for _ in range(seconds * 24_000 // size):
+        replies.push("r", "i", piece.copy(), 24_000)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    wire_bytes = min(LIMIT_S, seconds) * 24_000 * 2
+    assert kept < wire_bytes * 1.1 + 100_000
+    assert replies.dropped_s == pytest.approx(max(0.0, seconds - LIMIT_S), abs=2 * size / 24_000)
+
+
+def test_crumbs_are_heard_and_counted_like_any_sound() -> None:
+    replies, sound = Replies(RATE, BLOCK), ramp(4_000)
+    for at in range(len(sound)):
+        replies.push("r", "i", sound[at : at + 1], RATE)
+    out = played(replies)
+    assert np.array_equal(out[: len(sound)], sound)
+    for position in (480, 1_000, 3_999):
+        heard = replies.heard(position)
+        assert heard is not None
+        assert heard.samples == position
+
+
+def test_more_replies_than_anybody_listens_to_are_dropped() -> None:
+    replies = Replies(RATE, BLOCK)
+    for number in range(100_000):
+        replies.push(f"r{number}", "i", ramp(1), RATE)
+        replies.finish(f"r{number}")
+    position, ended = 0, 0
+    while replies:
+        replies.next_block(position)
+        position += BLOCK
+        ended += replies.settle(position) is not None
+    assert ended == 32
+
+
+def test_a_reply_of_countless_items_is_bounded() -> None:
+    replies = Replies(RATE, BLOCK)
+    for number in range(30_000):
+        replies.push("r", str(number), ramp(1), RATE)
+    assert replies.dropped_s > 0

@@ -85,3 +85,18 @@ def test_a_reader_beside_the_writer_never_sees_torn_samples() -> None:
         writer.join()
         sys.setswitchinterval(switch_s)
     assert reads == 2_000
+
+
+@pytest.mark.parametrize("ppm", [200, -200])
+def test_a_time_stays_a_position_for_an_hour_on_a_card_with_another_clock(ppm: float) -> None:
+    rate, block = 8_000, 160
+    ring, worst = Ring(30.0, rate), 0.0
+    step_s = block / rate / (1 + ppm * 1e-6)
+    samples = np.zeros(block, np.int16)
+    for number in range(1, 3_600 * 50 + 1):
+        ring.write(samples)
+        ring.mark(number * step_s)
+        if number % 500 == 0:  # a press now, with a lead of half a second
+            said = (number * step_s - 0.5) / step_s * block
+            worst = max(worst, abs(ring.position_at(number * step_s - 0.5) - said))
+    assert worst <= 1.5  # samples: 0.5 s at 200 ppm are 0.8
