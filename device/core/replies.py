@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from device.core.sessions import said_part
+
+_MOST_OPEN = 8  # at once
+_MOST_WORDS = 20_000  # characters of one reply
+
 
 @dataclass
 class _Reply:
     words: str = ""
     sounding: bool = False
     whole: bool = False
+    broken: bool = False
 
 
 class Replies:
@@ -26,6 +32,11 @@ class Replies:
         return bool(self._open)
 
     @property
+    def full(self) -> bool:
+        """Whether so many are open that no server means well with another."""
+        return len(self._open) >= _MOST_OPEN
+
+    @property
     def sounding(self) -> bool:
         """Whether any of them has reached the speaker."""
         return any(reply.sounding for reply in self._open.values())
@@ -35,6 +46,12 @@ class Replies:
         """Those of which more sound may come."""
         return [reply_id for reply_id, reply in self._open.items() if not reply.whole]
 
+    def break_off(self) -> list[str]:
+        """No more will come for those that are not whole; returns them."""
+        for reply_id in self.unfinished:
+            self._open[reply_id].broken = True
+        return self.unfinished
+
     def admit(self, reply_id: str) -> None:
         """Take one more."""
         self._open[reply_id] = _Reply()
@@ -42,7 +59,8 @@ class Replies:
     def add_words(self, reply_id: str, text: str, *, whole: bool = False) -> None:
         """Append words to an admitted reply, or replace them; of others nothing is kept."""
         if reply_id in self._open:
-            self._open[reply_id].words = text if whole else self._open[reply_id].words + text
+            words = text if whole else self._open[reply_id].words + text
+            self._open[reply_id].words = words[:_MOST_WORDS]
 
     def mark_sounding(self, reply_id: str) -> None:
         """Its first sample went out."""
@@ -52,9 +70,10 @@ class Replies:
         """All of its sound has come."""
         self._open[reply_id].whole = True
 
-    def settle(self, reply_id: str) -> str:
-        """Take it out, heard to the end; returns its words."""
-        return self._open.pop(reply_id).words
+    def settle(self, reply_id: str, sound_ms: int | None = None) -> str:
+        """Take it out, heard to the end; returns its words, of one that broke off what its sound can hold."""
+        reply = self._open.pop(reply_id)
+        return said_part(reply.words, sound_ms) if reply.broken and sound_ms is not None else reply.words
 
     def cut_all(self) -> None:
         """Silence them all."""

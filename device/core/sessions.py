@@ -6,10 +6,13 @@ from typing import Literal
 
 import msgspec
 
+from device.core.words import safe
+
 Role = Literal["user", "assistant"]
 Rung = Literal["live", "seeded", "fresh"]
 
 _QUICKEST = 25  # characters a second; 15 are usual
+_USUAL = 15
 
 
 class Turn(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
@@ -47,7 +50,9 @@ class Memory:
     def __init__(self, turns: tuple[Turn, ...] = (), *, keep: int = 20, max_chars: int = 2000) -> None:
         self._keep = keep
         self._max_chars = max_chars
-        self._entries: dict[str, Turn] = {f"restored-{n}": turn for n, turn in enumerate(turns[-keep:])}
+        self._entries: dict[str, Turn] = {}
+        for n, turn in enumerate(turns[-keep:]):
+            self.fill(f"restored-{n}", turn.role, turn.text)
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -59,16 +64,29 @@ class Memory:
     def place(self, key: str, role: Role) -> None:
         """Give a turn its place; its words come later."""
         self._entries.setdefault(key, Turn(role, ""))
+        self._prune()
 
     def fill(self, key: str, role: Role, text: str) -> None:
         """Set a turn's words; blank ones leave it out."""
-        self._entries[key] = Turn(role, " ".join(text.split())[: self._max_chars])
+        self._entries[key] = Turn(role, " ".join(safe(text).split())[: self._max_chars])
+        self._prune()
+
+    def _prune(self) -> None:
         while len(self._entries) > 4 * max(self._keep, 1):
             del self._entries[next(iter(self._entries))]
 
     def has(self, key: str) -> bool:
         """Tell whether the turn's words are known."""
         return key in self._entries and bool(self._entries[key].text)
+
+
+def said_part(text: str, sound_ms: int) -> str:
+    """Return the words of a reply that broke off, of which `sound_ms` of sound had come and were heard.
+
+    How long all of it would have been is not known: the share is a guess by the usual speed of speech.
+    """
+    end = sound_ms * _USUAL // 1000
+    return text if end >= len(text) else _whole_words(text[:end])
 
 
 def heard_part(text: str, heard_ms: int, received_ms: int) -> str:
@@ -84,5 +102,9 @@ def heard_part(text: str, heard_ms: int, received_ms: int) -> str:
     end = min(share, heard_ms * _QUICKEST // 1000)
     if end >= len(text):
         return text
-    words = text[:end].rsplit(" ", 1)[0].strip()
+    return _whole_words(text[:end])
+
+
+def _whole_words(text: str) -> str:
+    words = text.rsplit(" ", 1)[0].strip()
     return f"{words}…" if words else ""

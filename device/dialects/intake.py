@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from device.core import events as e
 from device.core.sessions import Turn
+from device.core.words import safe
 from device.dialects.dialect import ReplyAudio, printable
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ _MOST_CALLS = 8  # of tools, in one reply
 _MOST_TURNS = 100  # that a server restores
 _LONGEST_NAME = 200
 _LONGEST_LINE = 500
-_LONGEST_WORDS = 10_000  # of one piece
-_JOINERS = "\u200c\u200d"  # unprintable to Python, but letters need them; a terminal does not mind
 
 
 @dataclass
@@ -98,11 +97,3 @@ class Intake:
             if len(self._names) > _MOST_NAMES:
                 del self._names[next(iter(self._names))]
         return name
-
-
-def safe(text: str) -> str:
-    """Return what somebody said, bounded, with a space for each sign that does more than to be seen."""
-    text = text[:_LONGEST_WORDS]
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or char in _JOINERS else " " for char in text)

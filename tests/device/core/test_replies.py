@@ -29,3 +29,34 @@ def test_a_cut_reply_gives_its_words_once() -> None:
     assert "r1" not in replies
     assert replies.cut_words("r1") == "a b"
     assert replies.cut_words("r1") == ""
+
+
+def test_a_reply_that_broke_off_was_said_as_far_as_it_sounded() -> None:
+    replies = Replies()
+    for name in ("whole", "broken", "mute"):
+        replies.admit(name)
+        replies.add_words(name, "once upon a time there was a king who had no crown")
+    replies.mark_whole("whole")
+    assert replies.break_off() == ["broken", "mute"]
+    assert replies.settle("whole", 1000) == "once upon a time there was a king who had no crown"
+    assert replies.settle("broken", 1000) == "once upon a…"
+    assert replies.settle("mute", 0) == ""
+
+
+def test_a_reply_without_sound_keeps_its_words_when_it_breaks_off() -> None:
+    replies = Replies()
+    replies.admit("r1")
+    replies.add_words("r1", "a b")
+    replies.break_off()
+    assert replies.settle("r1") == "a b"
+
+
+def test_replies_and_their_words_are_bounded() -> None:
+    replies = Replies()
+    for n in range(8):
+        assert not replies.full
+        replies.admit(f"r{n}")
+    assert replies.full
+    for _ in range(1000):
+        replies.add_words("r0", "x" * 1000)
+    assert len(replies.settle("r0")) == 20_000

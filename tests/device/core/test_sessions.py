@@ -1,6 +1,6 @@
 """What is remembered of a conversation, and how much of a reply was heard."""
 
-from device.core.sessions import Memory, Turn, heard_part
+from device.core.sessions import Memory, Turn, heard_part, said_part
 
 
 def test_a_late_transcript_takes_the_place_of_its_turn() -> None:
@@ -39,3 +39,23 @@ def test_the_heard_part_ends_at_a_whole_word() -> None:
 
 def test_words_that_run_ahead_of_the_sound_were_not_heard() -> None:
     assert heard_part("once upon a time there was a king", 600, 600) == "once upon a…"
+
+
+def test_places_without_words_are_bounded_too() -> None:
+    memory = Memory((Turn("user", "old"),), keep=2)
+    for n in range(1000):
+        memory.place(f"k{n}", "assistant")
+    assert len(memory._entries) <= 8
+
+
+def test_what_is_kept_is_safe_to_show() -> None:
+    memory = Memory((Turn("user", "\x1b[2Jold"),))
+    memory.fill("a", "assistant", "\u202enew\x07")
+    assert memory.turns == (Turn("user", "[2Jold"), Turn("assistant", "new"))
+
+
+def test_of_a_reply_that_broke_off_as_much_was_said_as_its_sound_can_hold() -> None:
+    text = "once upon a time there was a king"
+    assert said_part(text, 1000) == "once upon a…"
+    assert said_part(text, 60_000) == text
+    assert said_part(text, 0) == ""
