@@ -61,7 +61,7 @@ class Link:
         self._talking = False
         self._heard = time.monotonic()  # or since when it is listened for more closely
         self._read_by: float | None = None  # when the frame that has begun must be whole
-        self._ping_due = self._heard
+        self._ping_due = self._heard + idle_silence_s / 3
         self._outbox: deque[Frame] = deque()
         self._outbox_bytes = 0
         self._outbox_limit = outbox_bytes
