@@ -1,0 +1,63 @@
+"""Takes secrets and control characters out of text that a log, a report or a terminal is to show."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+REMOVED = "[removed]"
+_LEAST_SECRET = 6  # characters; a shorter one would be found in every other word
+_NAMED = r"[\w-]*(?:token|secret|passw\w*|api[_-]?key|psk|credential|authorization)[\w-]*"
+_PATTERNS = (
+    # What every secret of these services looks like, wherever it stands.
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), REMOVED),  # a JWT, RFC 7519
+    (re.compile(r"\b(?:sk|ek|pk|rk|gho|ghp|hf|pressel)[_-][\w-]{8,}"), REMOVED),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), rf"\1 {REMOVED}"),  # RFC 9110, 11.4
+    # What is said to be one.
+    (
+        re.compile(rf'(?i)\b({_NAMED})("?\s*[=:]\s*"?)(?!\[removed\]|bearer|basic)[^\s",;&{{}}]{{3,}}'),
+        rf"\1\2{REMOVED}",
+    ),
+    # RFC 3986: what stands before the host, and the query.
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/?#\s@\"']+@"), rf"\1{REMOVED}@"),
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s?#\"']+)\?[^\s\"'#]+"), rf"\1?{REMOVED}"),
+)
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return text without the named secrets and without what looks like one."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _LEAST_SECRET:
+            for form in {secret, quote(secret, safe="")}:
+                text = text.replace(form, REMOVED)
+    for pattern, instead in _PATTERNS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def redact_all(value: Any, secrets: Iterable[str] = ()) -> Any:
+    """Return a JSON value of which every string, keys too, is redacted."""
+    known = tuple(secrets)
+    if isinstance(value, str):
+        return redact(value, known)
+    if isinstance(value, dict):
+        return {redact(str(key), known): redact_all(inner, known) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact_all(inner, known) for inner in value]
+    return value
+
+
+def visible(text: str, limit: int = 2000) -> str:
+    """Return one line in which control characters are spelled out, so that a terminal obeys none of them."""
+    cut = text if len(text) <= limit else text[:limit] + "…"
+    if cut.isprintable():
+        return cut
+    return "".join(char if char.isprintable() else _spelled(char) for char in cut)
+
+
+def _spelled(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
