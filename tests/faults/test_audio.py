@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import wave
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from rig.card import Card
-from rig.processes import Device
+from rig.processes import Device, ProcessError, wav_audio
 from rig.realtime import RATE as WIRE_HZ
 from rig.realtime import RealtimeServer, realtime_server
 from tests.servers import until
@@ -93,6 +94,29 @@ def test_a_card_that_is_missing_at_the_start_is_waited_for(tmp_path: Path) -> No
         until(lambda: not on.fault())
         assert on.turn() == pytest.approx(SAID_S, abs=0.05)
         assert (log().count("microphone is missing"), log().count("microphone is back")) == (1, 1)
+
+
+def test_without_a_microphone_the_speaker_still_answers_what_is_typed(tmp_path: Path) -> None:
+    with stage(tmp_path, '[audio.input]\ndevice = "nosuch"\n') as on:
+        until(
+            lambda: 'microphone is missing: no sound input called "nosuch": there are "rigmic"' in on.fault()
+        )
+        on.device.ask("say", more={"text": "hello"})
+        until(lambda: on.status()["counters"]["replies"] == 1, 20)
+        on.reach("ready")
+        assert "speaker" not in on.device.log.read_text()
+
+
+def test_a_card_that_refuses_what_is_configured_ends_with_78_and_one_line(tmp_path: Path) -> None:
+    microphone = tmp_path / "mic.wav"
+    with wave.open(str(microphone), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", "not compressed"))
+    audio = wav_audio(microphone, tmp_path / "out.wav")
+    device = Device(tmp_path / "device", None, audio, backend='kind = "token"\nurl = "http://127.0.0.1:9"\n')
+    with pytest.raises(ProcessError, match=r"mic\.wav is 1 x 16000 Hz, not 1 x 48000 Hz"):
+        device.start()
+    assert device.stop() == 78
+    assert device.log.read_text().count("\n") == 1
 
 
 def test_a_card_that_is_pulled_out_in_a_turn_is_told_and_the_next_turn_is_heard(tmp_path: Path) -> None:
