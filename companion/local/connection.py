@@ -37,13 +37,17 @@ _FEW, _MANY = (
 _PIECE_BYTES = 1000 * EAR_BYTES_PER_MS
 _BEHIND = 3000  # pieces that wait to be heard: above it no more is read from the socket
 _FLUSH_S = 1.0
+_LAST_WORDS_S = 10.0  # that a committed turn may take to get its words after the end
 
 
 class Connection:
     """The Hands of a Session. `run` returns when the socket is closed and the memory is on disk."""
 
-    def __init__(self, engine: Engine, socket: WebSocket, opens: Pass, items: list[Item]) -> None:
+    def __init__(
+        self, engine: Engine, socket: WebSocket, opens: Pass, items: list[Item], *, shows_items: bool
+    ) -> None:
         self._engine = engine
+        self._shows_items = shows_items
         self._socket = socket
         self._opens = opens
         self._length_s = engine.settings.session_minutes * 60
@@ -58,6 +62,7 @@ class Connection:
         self._dirty = asyncio.Event()
         self._ending = asyncio.Event()
         self._ended = asyncio.Event()
+        self._deaf = False
         self._why: tuple[int, str] = (1000, "")
         self._reply: asyncio.Task[None] | None = None
         expires_at = int(time.time() + self._length_s)
@@ -79,7 +84,7 @@ class Connection:
     async def run(self) -> None:
         """Serve the client until either side ends it or the session is too old."""
         log.info("session %s of %s opened", self._opens.session_id, self._opens.device)
-        self._session.open()
+        self._session.open(shows_items=self._shows_items)
         sender, ear = asyncio.create_task(self._send_all()), asyncio.create_task(self._hear_all())
         saver, reader = asyncio.create_task(self._save_all()), asyncio.create_task(self._read_all())
         watch = asyncio.create_task(self._ending.wait())
@@ -174,7 +179,7 @@ class Connection:
     async def _hear_all(self) -> None:
         decoder = await self._engine.take_decoder()
         try:
-            while (order := await self._ear.get()) is not None and not self._ending.is_set():
+            while (order := await self._ear.get()) is not None and self._listens:
                 if self._ear.qsize() <= _BEHIND:
                     self._keeps_up.set()
                 if isinstance(order, bytes):
@@ -185,6 +190,11 @@ class Connection:
                     await self._engine.work(decoder.reset)
         finally:
             await self._engine.give_back(decoder)
+
+    @property
+    def _listens(self) -> bool:
+        """Whether to go on hearing: a turn that was committed keeps its words, though the client has gone."""
+        return not self._ending.is_set() or (bool(self._session.untranscribed) and not self._deaf)
 
     async def _transcribe(self, item_id: str, finish: Any) -> None:
         try:
@@ -225,6 +235,8 @@ class Connection:
         self._ear.put_nowait(None)
         self._ending.set()
         await asyncio.wait({sender}, timeout=_FLUSH_S)
+        await asyncio.wait({ear}, timeout=_LAST_WORDS_S)
+        self._deaf = True
         for task in (sender, saver, *others):
             task.cancel()
         await asyncio.gather(sender, ear, saver, *others, return_exceptions=True)

@@ -44,17 +44,21 @@ async def realtime(socket: WebSocket, engine: Engine) -> None:
     if _BETA in offered or socket.headers.get("openai-beta") == "realtime=v1":
         await disable_beta(socket)
         return
-    await serve(engine, socket, opens)
+    await serve(engine, socket, opens, shows_items=True)
 
 
-async def serve(engine: Engine, socket: WebSocket, opens: Pass) -> None:
-    """Serve an accepted socket; an older one of the same session is closed first."""
+async def serve(engine: Engine, socket: WebSocket, opens: Pass, *, shows_items: bool = False) -> None:
+    """Serve an accepted socket; an older one of the same session is closed first.
+
+    `shows_items`: a restored session says which items it holds, each as if it were added now.
+    """
     async with engine.door:
         older = engine.live.get(opens.session_id)
         if older:
             await older.end(1000, "continued on a newer connection")
         past = await engine.remembered(opens.session_id, opens.device)
-        connection = Connection(engine, socket, opens, past.items if past else [])
+        items = past.items if past else []
+        connection = Connection(engine, socket, opens, items, shows_items=shows_items)
         engine.live[opens.session_id] = connection
     try:
         await connection.run()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from companion.limits import Bucket
 
 MIN_COMMIT_MS = 100
+_MOST_SHOWN = 20  # items of a restored session
 _CONTENT = {"system": ("input_text",), "user": ("input_text",), "assistant": ("output_text",)}
 
 
@@ -82,12 +83,22 @@ class Session:
         self._finder: TurnFinder | None = None
         self._set_finder()
 
-    def open(self) -> None:
-        """Speak first, as the server does."""
+    def open(self, *, shows_items: bool = False) -> None:
+        """Speak first, as the server does; a restored session may show its newest items."""
         self._emit("session.created", session=self._json())
         self._emit(
             "conversation.created", conversation={"id": new_id("conv"), "object": "realtime.conversation"}
         )
+        if shows_items:
+            self._show_items()
+
+    def _show_items(self) -> None:
+        """Tell a client that comes back what is here, so that it says nothing twice."""
+        items = self.conversation.items
+        for place in range(max(0, len(items) - _MOST_SHOWN), len(items)):
+            before = items[place - 1].id if place else None
+            self._emit("conversation.item.added", previous_item_id=before, item=items[place].json())
+            self._emit("conversation.item.done", previous_item_id=before, item=items[place].json())
 
     def receive(self, text: str, now: float) -> None:
         """Handle one text frame; a fault becomes one error event. `now`: seconds, monotonic."""

@@ -159,7 +159,9 @@ def test_a_session_is_restored_after_the_companion_died(tmp_path: Path) -> None:
         assert again["resume"] == "live"
         with session(again) as client:
             assert client.seen[0]["session"]["id"] == grant["session_id"]
-            assert "conversation.item.added" not in client.kinds()
+            shown = [event["item"] for event in client.seen if event["type"] == "conversation.item.added"]
+            assert [item["role"] for item in shown] == ["user", "assistant"]
+            assert shown[0]["content"] == [{"type": "input_audio", "transcript": "my name is peter"}]
             client.ask("what is my name")
             assert "peter" in recognised(client.answer()[1])
 
@@ -191,6 +193,34 @@ def test_of_a_reply_cut_off_by_a_lost_line_only_what_could_be_heard_is_kept(tmp_
             client.until("conversation.item.truncated")
             client.ask("carry on")
             assert client.until("response.output_audio_transcript.delta")["delta"] in STORY
+
+
+def test_a_turn_that_was_committed_keeps_its_words_though_the_line_is_lost_at_once(tmp_path: Path) -> None:
+    with running(tmp_path) as one:
+        grant = one.grant()
+        with session(grant) as client:
+            client.append(speech("my name is peter"))
+            client.send("input_audio_buffer.commit")
+            committed = client.until("input_audio_buffer.committed")
+        with session(one.grant(resume_session=grant["session_id"])) as client:
+            [item] = [event["item"] for event in client.seen if event["type"] == "conversation.item.done"]
+            assert item["id"] == committed["item_id"]
+            assert item["content"] == [{"type": "input_audio", "transcript": "my name is peter"}]
+            client.send("response.create")
+            assert client.answer()[0] == "Hello, Peter. Nice to meet you."
+
+
+def test_sound_that_was_not_committed_is_gone_with_its_line(tmp_path: Path) -> None:
+    with running(tmp_path) as one:
+        grant = one.grant()
+        with session(grant) as client:
+            client.ask("hello there")
+            client.answer()
+            client.append(speech("my name is peter"))
+        with session(one.grant(resume_session=grant["session_id"])) as client:
+            client.append(silence(50))
+            client.send("input_audio_buffer.commit")
+            assert client.error()["code"] == "input_audio_buffer_commit_empty"
 
 
 # the end
