@@ -36,9 +36,8 @@ def describe(error: BaseException) -> str:
         if isinstance(cause, ssl.SSLError):
             return f"TLS failed: {printable(str(cause))}; does it speak TLS on this port?"
         if isinstance(cause, socket.gaierror):
-            return (
-                f"DNS does not know the name: {printable(cause.strerror or str(cause))}; is the network up?"
-            )
+            known = "does not answer" if cause.errno == socket.EAI_AGAIN else "does not know the name"
+            return f"DNS {known}: {printable(cause.strerror or str(cause))}; is the network up?"
         if isinstance(cause, ConnectionRefusedError):
             return "connection refused; nothing listens there now"
         if isinstance(cause, OSError) and cause.errno in _ROUTES:
