@@ -199,12 +199,10 @@ class PlugOutput:
 
     def ready(self) -> bool:
         """Whether there is a card. When there is none this takes 20 ms, so that one may ask again."""
-        if self._plug.lost is None:
-            return True
         card = self._plug.hold()
-        if card is not None:
+        if card is not None and self._plug.lost is not None:
             self.write(np.zeros(self.block, np.int16))  # only what takes sound is a card
-        if self._plug.lost is None:
+        if card is not None and self._plug.lost is None:
             return True
         self._plug.closing.wait(_STEP_S)
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 import wave
 from typing import TYPE_CHECKING, Any, Self
@@ -157,3 +158,25 @@ def test_a_daemon_that_does_not_start_says_where_its_log_is(
     monkeypatch.setenv("PATH", f"{tools}:/bin:/usr/bin")
     with pytest.raises(CardError, match=r"see .*pulseaudio.log"), Card(tmp_path / "card"):
         pass
+
+
+def test_a_microphone_that_hangs_gives_nothing_until_it_goes_on(card: Card) -> None:
+    with Ears(card) as ears:
+        card.hang(True)
+        listener = threading.Thread(target=ears.hear, args=(1.0,))
+        listener.start()
+        listener.join(2.0)
+        assert listener.is_alive()
+        card.hang(False)
+        listener.join(10.0)
+        assert not listener.is_alive()
+
+
+def test_a_card_works_again_after_its_server_was_killed(card: Card) -> None:
+    card.crash()
+    with pytest.raises(CardError):
+        card._pactl("info")
+    card.revive()
+    with Ears(card) as ears:
+        card.feed(np.full(SPEAKER_RATE, 7_000, np.int16), SPEAKER_RATE)
+        assert (np.abs(ears.hear(2.0) >> 16) > 6_000).any()

@@ -253,3 +253,10 @@ def test_a_closed_speaker_ends_its_writer(shop: Shop) -> None:
     sink.close()
     with pytest.raises(AudioError):
         sink.write(np.ones(sink.block, np.int16))
+
+
+def test_a_speaker_that_is_missing_at_the_start_is_never_ready(shop: Shop) -> None:
+    shop.missing = AudioError("no card")
+    sink = shop.output()
+    assert not sink.ready()
+    assert shop.told == ["no card"]

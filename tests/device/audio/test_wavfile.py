@@ -133,3 +133,13 @@ def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "diary.wav").read_text() == "dear diary, " * 10
     with pytest.raises(AudioError, match="cannot be written"):
         WavOutput(tmp_path / "nowhere" / "speaker.wav", RATE)
+
+
+def test_what_is_in_the_file_already_may_be_past(wav: Callable[..., Path]) -> None:
+    path = wav(np.full(RATE, 7, np.int16), RATE)
+    source = WavInput(path, RATE, 1, "s16", from_end=True)
+    assert not source.read(RATE // 50).any()
+    with path.open("ab") as file:
+        file.write(np.full(RATE, 9, np.int16).tobytes())
+    assert set(source.read(RATE // 50).flat) == {9}
+    source.close()
