@@ -34,6 +34,7 @@ class RealtimeServer:
     seeds: int = 0  # items created by the device
     peers: list[ServerConnection] = field(default_factory=list)
     speed: float = 4.0  # times real time
+    words: str = "a tone"  # of every reply
     url: str = ""
     realtime_url: str = ""
     audio: list[bytes] = field(default_factory=list)
@@ -118,7 +119,7 @@ class _Talk:
         status = "completed"
         try:
             self._say("response.created", response={"id": name, "status": "in_progress"})
-            self._say("response.output_audio_transcript.delta", response_id=name, delta="a tone")
+            self._say("response.output_audio_transcript.delta", response_id=name, delta=self._server.words)
             for start in range(0, len(self._server.reply), piece):
                 pcm = self._server.reply[start : start + piece].tobytes()
                 if not start:

@@ -1,0 +1,210 @@
+"""The process: parts that stand still, threads that die, good ends and bad ones, want of everything."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from device.errors import StateError
+from device.system.watchdog import LIMIT_S
+from rig.gpio import chip
+from tests.faults.scene import Scene, scene, supervised
+from tests.servers import until
+
+_SLACK_S = 3.0  # for a busy machine
+_END_S = 2.0
+_GPIO = '[panel]\ndriver = "gpio"\nbutton = 23\nled = 25\n'
+_BUTTON = 23
+
+
+@pytest.mark.parametrize("part", ["microphone", "speaker", "main loop"])
+def test_a_part_that_freezes_ends_the_process_which_is_started_again_and_resumes(
+    tmp_path: Path, part: str
+) -> None:
+    with supervised(tmp_path) as one:
+        assert one.answered()
+        until((one.device.state / "sessions.json").exists)
+        one.freeze(part.removesuffix(" loop"))
+        frozen_at = time.monotonic()
+        run = one.ended(0)
+        assert (run.status, run.why_killed) == (1, ""), "it ends itself, before systemd has to"
+        assert run.ended_at - frozen_at < LIMIT_S + _SLACK_S
+        assert f"the {part} has stood still for" in one.said()
+        one.life(1)
+        assert one.answered()
+        assert one.status()["session"]["rung"] == "seeded"
+
+
+def test_a_process_that_stands_still_as_a_whole_is_killed_and_started_again(tmp_path: Path) -> None:
+    with supervised(tmp_path, watchdog_s=3.0) as one:
+        assert one.answered()
+        os.kill(one.pid, signal.SIGSTOP)
+        stopped_at = time.monotonic()
+        run = one.ended(0)
+        assert run.why_killed == "watchdog"
+        assert run.ended_at - stopped_at < 3.0 + 2.0 + _SLACK_S
+        one.life(1)
+        assert one.answered()
+
+
+def test_a_daemon_at_rest_feeds_its_watchdog(tmp_path: Path) -> None:
+    with supervised(tmp_path, watchdog_s=2.0) as one:
+        run = one.life(0)
+        until(lambda: run.said.count("WATCHDOG=1") >= 8, 20)
+        assert run.status is None
+
+
+def _die(one: Scene, order: str) -> str:
+    """Have a thread die, and everything happen that may wake it; returns what was logged since."""
+    before = len(one.said())
+    number = len(one.supervisor.runs) - 1 if one.supervisor else 0
+    run = one.life(number)
+    one.strike(order)
+    deadline = time.monotonic() + 10
+    volume = 0
+    while run.status is None:
+        assert time.monotonic() < deadline, f"{order}: it lives on, and is deaf"
+        volume += 1
+        with suppress(StateError):
+            one.device.ask("volume", 1.0, {"value": volume % 100})
+            one.device.ask("say", 1.0, {"text": "hello"})
+            one.device.ask("tap", 1.0)
+        until(lambda: True)
+    assert run.status == 1, order
+    one.life(number + 1)
+    return one.said()[before:]
+
+
+def test_whichever_thread_dies_the_process_ends_says_which_and_is_started_again(tmp_path: Path) -> None:
+    with supervised(tmp_path) as one:
+        assert one.answered()
+        names = one.threads()
+        assert {"MainThread", "capture", "playback", "store", "control", "watchdog"} <= set(names)
+        assert any(name.startswith("attempt-") for name in names)
+        for name in names:
+            said = _die(one, f"die {name}")
+            assert f"{name.replace('MainThread', 'main')} died" in said
+            assert one.answered()
+
+
+@pytest.mark.skipif(chip.missing() is not None, reason=str(chip.missing()))
+def test_the_panels_threads_are_no_exception(tmp_path: Path) -> None:
+    with chip.FakeChip(tmp_path) as fake, supervised(tmp_path, more=_GPIO, env=fake.env) as one:
+        for name in (name for name in one.threads() if name in ("panel", "light")):
+            assert f"{name} died" in _die(one, f"die {name}")
+
+
+def test_sigterm_while_minting_does_not_wait_for_the_backend(tmp_path: Path) -> None:
+    with scene(tmp_path) as one:
+        one.server.mint_s = 6.0
+        one.device.ask("press")
+        one.reach("connecting")
+        status, seconds = one.end()
+        assert (status, seconds < _END_S) == (0, True)
+        assert not one.device.socket.exists()
+
+
+@pytest.mark.parametrize("order", ["freeze microphone", "freeze speaker", "hang microphone", "hang speaker"])
+def test_sigterm_with_a_card_that_hangs(tmp_path: Path, order: str) -> None:
+    with scene(tmp_path) as one:
+        assert one.answered()
+        one.device.ask("volume", more={"value": 31})
+        what, part = order.split()
+        one.freeze(part) if what == "freeze" else one.strike(order)
+        status, seconds = one.end()
+        assert (status, seconds < _END_S) == (0, True)
+        assert not one.device.socket.exists()
+        assert ("takes longer" in one.said()) == (what == "hang")
+        one.device.start()
+        assert one.status()["volume"] == 31
+        assert one.answered()
+
+
+def test_sigkill_at_any_moment_of_a_conversation_leaves_a_state_that_loads(tmp_path: Path) -> None:
+    chance = random.Random(11)  # noqa: S311 # repeatable on purpose
+    with supervised(tmp_path) as one:
+        assert one.answered()
+        until((one.device.state / "sessions.json").exists)
+        for number in range(22):
+            one.life(number)
+            killer = threading.Timer(chance.uniform(0.0, 1.2), os.kill, (one.pid, signal.SIGKILL))
+            killer.start()
+            with suppress(StateError):
+                while True:
+                    one.speak(0.2)
+            assert one.ended(number).status == -signal.SIGKILL
+            killer.join()
+        one.life(22)
+        assert one.answered()
+        assert one.status()["session"]["rung"] == "seeded"
+        assert "cannot be used" not in one.said()
+        assert not list(one.device.state.glob("*.bad-*"))
+
+
+class _Size:
+    """What a device at rest takes: threads, descriptors, memory."""
+
+    def __init__(self, one: Scene) -> None:
+        one.reach("ready")
+        self._one = one
+        self.threads = sorted(one.threads())
+        self.descriptors = self._descriptors()
+        self.kilobytes = self._kilobytes()
+
+    def assert_unchanged(self) -> None:
+        """Wait until it takes no more than that again."""
+        self._one.reach("ready")
+        until(lambda: len(self._one.threads()) <= len(self.threads), 20)
+        until(lambda: self._descriptors() <= self.descriptors, 20)
+        assert self._kilobytes() - self.kilobytes < 4_000
+
+    def _descriptors(self) -> int:
+        return sum(1 for _ in Path(f"/proc/{self._one.pid}/fd").iterdir())
+
+    def _kilobytes(self) -> int:
+        status = Path(f"/proc/{self._one.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+)", status)[0])
+
+
+def test_a_thousand_presses_leave_nothing_behind(tmp_path: Path) -> None:
+    with scene(tmp_path) as one:
+        assert one.answered()
+        for _ in range(100):  # until the allocator has what it needs
+            one.device.ask("tap")
+        size = _Size(one)
+        for _ in range(1000):
+            one.device.ask("tap")
+        size.assert_unchanged()
+        assert one.answered()
+
+
+def test_a_button_held_for_ever_ends_the_turn_with_a_reason_and_the_next_press_works(tmp_path: Path) -> None:
+    with scene(tmp_path, more="[talk]\nlongest_turn_ms = 1500\n") as one, one.device.watch(20) as events:
+        one.device.ask("press")
+        next(event for event in events if event["event"] == "notice" and "the turn is over" in event["text"])
+        one.reach("ready")
+        one.device.ask("release")
+        assert one.answered()
+
+
+@pytest.mark.skipif(chip.missing() is not None, reason=str(chip.missing()))
+def test_a_bouncing_contact_is_one_press_and_two_hundred_of_them_leave_nothing_behind(tmp_path: Path) -> None:
+    with chip.FakeChip(tmp_path) as fake, supervised(tmp_path, more=_GPIO, env=fake.env) as one:
+        fake.storm(_BUTTON, 0, bounces=20, every_us=500)
+        one.reach("listening")
+        fake.storm(_BUTTON, 1, bounces=20, every_us=500)
+        size = _Size(one)
+        for _ in range(200):
+            fake.storm(_BUTTON, 0, bounces=5, every_us=1000)
+            threading.Event().wait(0.03)  # 1,000 a minute
+            fake.storm(_BUTTON, 1, bounces=5, every_us=1000)
+            threading.Event().wait(0.03)
+        size.assert_unchanged()
