@@ -146,7 +146,9 @@ def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     from device.daemon import Daemon  # noqa: PLC0415 # the same
     from device.parts import Parts  # noqa: PLC0415 # the same
+    from device.system.logs import set_up  # noqa: PLC0415 # the same
 
+    set_up()
     chaos = None
     if options.chaos is not None:
         from device.chaos import Chaos  # noqa: PLC0415 # only for those who ask for it

@@ -147,9 +147,10 @@ class TalkConfig(Section, frozen=True):
 
 
 class StateConfig(Section, frozen=True):
-    """What is kept on disk; `keep_turns` 0 keeps no words."""
+    """What is kept on disk; `keep_turns` 0 keeps no words. `record_audio`: keep all sound, for debugging."""
 
     dir: str = "/var/lib/pressel"
+    record_audio: bool = False
     keep_turns: Annotated[int, Meta(ge=0, le=200)] = 20
 
 

@@ -150,9 +150,12 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stop())
         threading.excepthook = self._mourn
+        logging.getLogger().addHandler(self._parts.recent)
         try:
             self._parts.start()
             self._show()
+            if self._parts.recorder:
+                self.tell("warning", "debugging recording is on: all that is sent and played is kept")
             self._parts.notify.ready()
             log.info("ready in %.2f s", time.monotonic() - self._started)
             stop = self._loop()
@@ -168,6 +171,7 @@ class Daemon:
         resort = LastResort(_CLOSING_S, stop.status)
         if stop.status:
             log.error("%s", stop.reason)
+        self._parts.recent.save(stop.reason)
         self._parts.notify.stopping()
         if self._attempt:
             self._attempt.cancel()
@@ -388,10 +392,11 @@ class Daemon:
 
     def tell(self, level: str, text: str) -> None:
         """Say one line to the owner."""
-        log.log(_LEVELS[level], "%s", text)
+        log.log(_LEVELS[level], "%s", text, extra={"shown": True})
+        self._publish("notice", level=level, text=text)
         if level == "error":
             self._fault = text
-        self._publish("notice", level=level, text=text)
+            self._parts.recent.save_soon(text)
 
     def _show(self) -> None:
         state = self._conversation.state
@@ -408,7 +413,9 @@ class Daemon:
         self._parts.uplink.fill(session if waits else None)
 
     def _publish(self, kind: str, **facts: Any) -> None:
-        self._parts.control.publish({"event": kind, "t": time.monotonic(), "at": time.time(), **facts})
+        event = {"event": kind, "t": time.monotonic(), "at": time.time(), **facts}
+        self._parts.recent.note(event)
+        self._parts.control.publish(event)
 
     # --- what the control socket asks, in its thread
 
@@ -432,6 +439,7 @@ class Daemon:
             "counters": self._parts.count(),
             "latencies": dict(self._parts.latencies),
             "fault": self._fault,
+            "recording": self._parts.recorder is not None,
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started, 1),
             **({"chaos": self._parts.chaos.status()} if self._parts.chaos else {}),

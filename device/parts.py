@@ -16,8 +16,11 @@ from device.net.link import Link
 from device.net.uplink import Uplink
 from device.panel.simulated import SimulatedPanel
 from device.system.control import ControlServer
+from device.system.ledger import Ledger
 from device.system.metrics import Counters
 from device.system.notify import Notifier
+from device.system.recent import Recent
+from device.system.recording import Recorder, TappedOutput
 from device.system.store import Store
 from device.system.watchdog import Watchdog
 from device.token_session import session_settings
@@ -53,8 +56,9 @@ class Parts:
         self._config = config
         self.chaos = chaos
         self.open_link = chaos.open_link if chaos else Link
+        folder = Path(config.state.dir)
         self.store = Store(
-            Path(config.state.dir),
+            folder,
             on_trouble=lambda text: daemon.tell("error", text),
             disk=chaos.disk() if chaos else None,
         )
@@ -66,8 +70,20 @@ class Parts:
         self._block = source.rate // 50
         ring = Ring(config.talk.buffer_s, source.rate)
         self._vad = Vad(source.rate, config.vad)
+        self.recent = Recent(folder / "events.json")
+        self.ledger = Ledger(folder, config.backend.endpoint, lambda text: daemon.tell("warning", text))
+        self.recorder = (
+            Recorder(folder / "recordings", lambda text: daemon.tell("warning", text))
+            if config.state.record_audio
+            else None
+        )
         self.uplink = Uplink(
-            ring, source.rate, Resampler, daemon.sent, after_release_ms=config.talk.after_release_ms
+            ring,
+            source.rate,
+            Resampler,
+            daemon.sent,
+            after_release_ms=config.talk.after_release_ms,
+            witnesses=(self.ledger, self.recorder) if self.recorder else (self.ledger,),
         )
         microphone = config.audio.input
         self.capture = Capture(
@@ -81,12 +97,12 @@ class Parts:
             on_block=self.uplink.pump,
         )
         self.playback = Playback(
-            sink,
+            TappedOutput(sink, self.recorder.played) if self.recorder else sink,
             ready=sink.ready,
             on_started=daemon.sounded,
             on_drained=daemon.heard,
         )
-        self.control = ControlServer(Path(config.state.dir) / "control.sock", daemon.command)
+        self.control = ControlServer(folder / "control.sock", daemon.command)
         self.counters = Counters()
         self.latencies: dict[str, float] = {}
         self.notify = Notifier()
@@ -103,6 +119,10 @@ class Parts:
         """Set everything going; the button last, so that a press finds ears."""
         if self.chaos:
             self.chaos.start()
+        self.ledger.start()
+        if self.recorder:
+            self.recorder.start()
+            self.ledger.note("debugging recording is on: what is sent and played is kept")
         self.capture.start()
         self.playback.start()
         self.control.start()
@@ -120,6 +140,8 @@ class Parts:
             ("the state folder", self.store.close),
             ("the panel", self.panel.close),
             ("the microphone", self.capture.stop),
+            ("the privacy ledger", self.ledger.close),
+            ("the recording", self.recorder.close if self.recorder else lambda: None),
             ("the speaker", self.playback.stop),
             ("the microphone", self._source.close),
             ("the speaker", self._sink.close),
