@@ -158,6 +158,11 @@ class Breaks:
             yield Close(1011, "internal error")
 
 
+def falls_at_commit(event: Json) -> Iterable[Frame]:
+    """The server takes the user's turn and falls over before it can say so."""
+    yield Close(1011, "internal error") if event["type"] == "input_audio_buffer.committed" else event
+
+
 class ReplyFails:
     """The first reply has no sound and ends as failed: the quota."""
 
@@ -206,6 +211,7 @@ ONCE: dict[str, Callable[[], Mistake]] = {
     "session-expires": lambda: session_expires,
     "expires-silently": lambda: expires_silently,
     "breaks": Breaks,
+    "falls-at-commit": lambda: falls_at_commit,
 }
 
 

@@ -151,14 +151,17 @@ class OpenAIDialect(PlainDialect):
         if self._opened:
             return []
         self._opened = True
+        # A restored session may still have sound that was never committed; it is sent again.
+        cleared = self.discard_turn() if self._rung == "live" else []
         return [
+            *cleared,
             e.Opened(
                 self._attempt,
                 session_id=message.session.id or self._grant.session_id or "",
                 provider=self._grant.provider,
                 rung=self._rung,
                 ends_at=self._ends_at(message.session.expires_at),
-            )
+            ),
         ]
 
     def _speech_started(self, _message: wire.Kind) -> list[Decoded]:
@@ -173,6 +176,10 @@ class OpenAIDialect(PlainDialect):
         # A server that ends turns and does not answer them leaves the asking to the client.
         asks = isinstance(detection, dict) and detection.get("create_response") is False
         return [accepted, *self.request_reply()] if asks else [accepted]
+
+    def _item_added(self, message: wire.ItemEvent) -> list[Decoded]:
+        item = message.item
+        return [e.TurnHeld(self._attempt, item.id)] if item.role == "user" and item.id else []
 
     def _transcribed(self, message: wire.Transcribed) -> list[Decoded]:
         return [e.UserSaid(self._attempt, message.item_id, message.transcript)]
@@ -279,6 +286,8 @@ _READERS: dict[str, tuple[type[Any], str]] = {
     "input_audio_buffer.speech_started": (wire.Kind, "_speech_started"),
     "input_audio_buffer.speech_stopped": (wire.Kind, "_speech_stopped"),
     "input_audio_buffer.committed": (wire.Committed, "_committed"),
+    "conversation.item.added": (wire.ItemEvent, "_item_added"),
+    "conversation.item.created": (wire.ItemEvent, "_item_added"),
     "conversation.item.input_audio_transcription.completed": (wire.Transcribed, "_transcribed"),
     "conversation.item.input_audio_transcription.failed": (
         wire.TranscriptionFailed,

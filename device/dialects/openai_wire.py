@@ -38,6 +38,17 @@ class Committed(msgspec.Struct):
     item_id: Id
 
 
+class HeldItem(msgspec.Struct):
+    id: Id | None = None
+    role: str | None = None
+
+
+class ItemEvent(msgspec.Struct):
+    """conversation.item.added, in beta conversation.item.created."""
+
+    item: HeldItem
+
+
 class Transcribed(msgspec.Struct):
     """conversation.item.input_audio_transcription.completed."""
 

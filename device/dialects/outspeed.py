@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from device.dialects.dialect import Decoded
 
 _WELCOME = "welcome_back"
+_LONGEST_ID = 200
 
 
 class _Item(msgspec.Struct):
     """`content`: words, as the service's page shows it, or parts that hold them, as its kin send it."""
 
+    id: Any = None
     role: str = ""
     content: Any = None
 
@@ -90,7 +92,12 @@ class OutspeedDialect(OpenAIBetaDialect):
             if item.role in ("user", "assistant") and (words := _words(item.content))
         ]
         self._restored = tuple(turns)
-        return self._tell() if self._opened else []
+        held: list[Decoded] = [
+            e.TurnHeld(self._attempt, item.id)
+            for item in message.items
+            if item.role == "user" and isinstance(item.id, str) and 0 < len(item.id) <= _LONGEST_ID
+        ]
+        return [*held, *(self._tell() if self._opened else [])]
 
     def _tell(self) -> list[Decoded]:
         if not self._restored:

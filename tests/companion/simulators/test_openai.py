@@ -294,6 +294,14 @@ def test_the_session_s_end(url: str, mistake: str) -> None:
         one.until("input_audio_buffer.cleared")
 
 
+def test_falls_at_commit(url: str) -> None:
+    with client(f"{url}/falls-at-commit", secret(f"{url}/falls-at-commit")) as one:
+        opened(one)
+        ask(one)
+        assert closed(one)[0] == 1011
+        assert "input_audio_buffer.committed" not in one.kinds()
+
+
 def test_breaks(url: str) -> None:
     with client(f"{url}/breaks", secret(f"{url}/breaks")) as one:
         opened(one)

@@ -80,7 +80,8 @@ def test_no_better_rung_is_claimed_than_was_got(
 ) -> None:
     d = dialect(Grant("openai", "ws://x", session_id=wanted, resume=resume), (Turn("user", "hi"),) * turns)
     seeds = len(say(d, CREATED)) - 1
-    opened = say(d, UPDATED)[0]
+    *cleared, opened = say(d, UPDATED)
+    assert sent(cleared) == [{"type": "input_audio_buffer.clear"}] * (rung == "live")
     assert isinstance(opened, e.Opened)
     assert opened.rung == rung
     assert seeds == (turns if rung == "seeded" else 0)
@@ -252,6 +253,16 @@ def test_replies_and_items_without_end_are_forgotten() -> None:
     assert len(d._active) == len(d._items) == len(d._sounded) == len(d._odd) == 16
     with pytest.raises(ProtocolError):
         say(d, delta("r" * 1_000_000, "i", b"\0\0"))
+
+
+@pytest.mark.parametrize("kind", ["conversation.item.added", "conversation.item.created"])
+def test_the_turns_that_the_server_holds_are_told(kind: str) -> None:
+    d = dialect()
+    user = {"id": "u1", "type": "message", "role": "user", "content": []}
+    assert say(d, {"type": kind, "item": user}) == [e.TurnHeld(7, "u1")]
+    assert say(d, {"type": kind, "item": {**user, "role": "assistant"}}) == []
+    assert say(d, {"type": kind, "item": {"type": "function_call_output", "id": "f1"}}) == []
+    assert say(d, {"type": kind, "item": {"role": "user"}}) == []
 
 
 def test_refusals() -> None:
