@@ -297,7 +297,7 @@ def test_the_session_s_end(url: str, mistake: str) -> None:
 def test_falls_at_commit(url: str) -> None:
     with client(f"{url}/falls-at-commit", secret(f"{url}/falls-at-commit")) as one:
         opened(one)
-        ask(one)
+        say_nothing(one)
         assert closed(one)[0] == 1011
         assert "input_audio_buffer.committed" not in one.kinds()
 
