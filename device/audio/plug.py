@@ -164,6 +164,8 @@ class PlugInput:
 
     def _took(self, card: AudioInput, block: Frames) -> None:
         now = time.monotonic()
+        if card.overruns != self._seen:
+            self._pace.restart()  # what the driver tells is not counted twice
         self._given_until, self._seen = now, card.overruns
         self._pace.push(len(block), now)
         if self.health is not None:

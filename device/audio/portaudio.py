@@ -340,8 +340,11 @@ def _devices(library: pyaudio.PyAudio) -> Iterator[dict[str, Any]]:
 def _start() -> pyaudio.PyAudio:
     # Searching for JACK must not start one.
     os.environ.setdefault("JACK_NO_START_SERVER", "1")
-    with _quiet():
-        return pyaudio.PyAudio()
+    try:
+        with _quiet():
+            return pyaudio.PyAudio()
+    except OSError as error:
+        raise AudioError(f"the sound system does not start: {error.args[-1]}") from error
 
 
 def _free(side: str) -> set[str]:

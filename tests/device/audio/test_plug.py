@@ -260,3 +260,20 @@ def test_a_speaker_that_is_missing_at_the_start_is_never_ready(shop: Shop) -> No
     sink = shop.output()
     assert not sink.ready()
     assert shop.told == ["no card"]
+
+
+def test_a_loss_that_the_driver_tells_is_counted_once(shop: Shop) -> None:
+    source = shop.input()
+    values(source, 60)
+    shop.cards[0].overruns = 1
+    time.sleep(0.3)
+    values(source, 160)
+    assert source.overruns == 1
+
+
+def test_a_loss_that_only_the_clock_tells_is_counted(shop: Shop) -> None:
+    source = shop.input()
+    values(source, 60)
+    time.sleep(0.3)  # this card keeps nothing for later
+    values(source, 160)
+    assert source.overruns == 1

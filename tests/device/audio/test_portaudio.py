@@ -344,3 +344,12 @@ def test_complaints_are_dropped_and_other_lines_kept(capfd: pytest.CaptureFixtur
             2, b"ALSA lib pcm.c:2721: Unknown PCM\nINFO the session is open\njack server is not running\n"
         )
     assert capfd.readouterr().err == "INFO the session is open\n"
+
+
+def test_a_sound_system_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OSError(-10000, "PortAudio not initialized")
+
+    monkeypatch.setattr(pyaudio, "PyAudio", refuse)
+    with pytest.raises(AudioError, match="the sound system does not start: PortAudio not initialized"):
+        portaudio._Library().open("any", "input", 48_000, 1, "s16")
