@@ -14,18 +14,20 @@ if TYPE_CHECKING:
 
     from device.chaos import Chaos
     from device.config import AudioConfig
+    from device.core.events import Side
     from device.ports import AudioInput, AudioOutput
 
-MICROPHONE, SPEAKER = "microphone", "speaker"
+MICROPHONE: Side = "microphone"
+SPEAKER: Side = "speaker"
 
 
 class Owner(Protocol):
     """Whom the card reports to, in the thread of the side that it is about."""
 
-    def card_lost(self, side: str, reason: str) -> None:
+    def card_lost(self, side: Side, reason: str) -> None:
         """There is no card for this side; said once, until it is back."""
 
-    def card_back(self, side: str) -> None:
+    def card_back(self, side: Side) -> None:
         """The card works again."""
 
     def microphone_dead(self, reason: str | None) -> None:
@@ -55,7 +57,7 @@ def open_cards(audio: AudioConfig, owner: Owner, chaos: Chaos | None = None) -> 
     return plugged, PlugOutput(sink, speaker.rate_hz)
 
 
-def _reports(owner: Owner, side: str) -> tuple[Callable[[str], None], Callable[[], None]]:
+def _reports(owner: Owner, side: Side) -> tuple[Callable[[str], None], Callable[[], None]]:
     return lambda reason: owner.card_lost(side, reason), lambda: owner.card_back(side)
 
 

@@ -12,12 +12,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from device.core.budget import Limits
 from device.core.grant import Codec, is_loopback
 from device.core.rules import Rules
 from device.dsp.vad import VadSettings
 from device.errors import ConfigError
 
 Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
+Whole = Annotated[int, Meta(ge=0, le=10**12)]
 Line = Annotated[int, Meta(ge=0, le=53)]  # a GPIO line, BCM numbering
 _HERE = Path(__file__).resolve().parent
 # In a wheel the boards lie inside the package, in a checkout beside it.
@@ -85,7 +87,8 @@ class PanelConfig(Section, frozen=True):
 class BackendConfig(Section, frozen=True):
     """Where grants come from; `dialect`, `realtime_url` and `model` are for kind "token" only.
 
-    `codec`: what sound is sent and asked for as; unset leaves it to the companion.
+    `codec`: what sound is sent and asked for as; unset leaves it to the companion. `warm`: mint ahead, so
+    that a press finds a grant ready; every mint counts where a service bills or limits them.
     """
 
     kind: Literal["companion", "token", "realtime-session", "unmute"] = "companion"
@@ -98,6 +101,7 @@ class BackendConfig(Section, frozen=True):
     realtime_url: str = _OPENAI_URL
     model: str = "gpt-realtime"
     allow_insecure: bool = False
+    warm: bool = False
 
 
 class SessionConfig(Section, frozen=True):
@@ -140,10 +144,22 @@ class TalkConfig(Section, frozen=True):
     silence_limit_ms: Milliseconds = 15_000
     idle_hangup_ms: Milliseconds = 60_000
     reply_timeout_ms: Milliseconds = 20_000
-    connect_patience_ms: Milliseconds = 30_000
+    longest_reply_ms: Milliseconds = 300_000
+    keep_turn_ms: Annotated[int, Meta(ge=0, le=60_000)] = 15_000
     renew_margin_ms: Milliseconds = 60_000
     after_release_ms: Annotated[int, Meta(ge=0, le=500)] = 20
     buffer_s: Annotated[int, Meta(ge=5, le=120)] = 30
+
+
+class LimitsConfig(Section, frozen=True):
+    """What may be spent; 0 for no limit. `notice_s`: how long before a time is up an earcon says so."""
+
+    longest_talk_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 3_600_000
+    day_minutes: Whole = 0
+    month_minutes: Whole = 0
+    day_tokens: Whole = 0
+    month_tokens: Whole = 0
+    notice_s: Annotated[int, Meta(ge=0, le=600)] = 60
 
 
 class StateConfig(Section, frozen=True):
@@ -165,6 +181,7 @@ class Config(Section, frozen=True):
     session: SessionConfig = SessionConfig()
     unmute: UnmuteConfig = UnmuteConfig()
     talk: TalkConfig = TalkConfig()
+    limits: LimitsConfig = LimitsConfig()
     vad: VadSettings = VadSettings()
     audio: AudioConfig = AudioConfig()
     panel: PanelConfig = PanelConfig()
@@ -201,9 +218,15 @@ def load(owner: Path, board: Path | None = None) -> Loaded:
 
 def make_rules(config: Config) -> Rules:
     """Return the conversation's rules that this configuration asks for."""
-    talk = msgspec.structs.asdict(config.talk)
+    talk = msgspec.structs.asdict(config.talk) | msgspec.structs.asdict(config.limits)
     known = {name: talk[name] for name in talk.keys() & Rules.__dataclass_fields__.keys()}
     return Rules(**known, half_duplex=not config.hardware_aec, keep_turns=config.state.keep_turns)
+
+
+def make_limits(config: Config) -> Limits:
+    """Return what may be spent."""
+    own = config.limits
+    return Limits(own.day_minutes, own.month_minutes, own.day_tokens, own.month_tokens)
 
 
 def read_token(backend: BackendConfig) -> str:

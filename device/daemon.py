@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from device import __version__
+from device.audio.earcons import earcon
 from device.commands import answer
-from device.config import make_rules
+from device.config import make_limits, make_rules
 from device.core import actions as a
 from device.core import events as e
+from device.core.budget import Budget
 from device.core.conversation import Conversation
 from device.core.gestures import Gestures
 from device.core.grant import GrantRequest
@@ -29,6 +31,7 @@ from device.core.patience import Patience
 from device.core.sessions import Book, Session
 from device.errors import PresselError
 from device.net.attempt import Attempt
+from device.system.clock import is_synchronised
 from device.system.watchdog import LastResort
 
 if TYPE_CHECKING:
@@ -73,6 +76,7 @@ class Daemon:
         self._attempt: Attempt | None = None
         self._fault: str | None = None
         self._session: dict[str, str] | None = None
+        self._today = ""
         self._book = Book()
         self._marks: dict[str, float] = {}
         self._parts = make_parts(self)
@@ -114,7 +118,8 @@ class Daemon:
 
     def heard(self, reply_id: str) -> None:
         """Report a reply that was heard to its end."""
-        self._inbox.put(e.ReplyHeard(reply_id))
+        came_ms = self._attempt.downlink.received_ms(reply_id) if self._attempt else None
+        self._inbox.put(e.ReplyHeard(reply_id, came_ms))
 
     def sent(self, mark: str, at: float) -> None:
         """Note when the uplink sent a turn's first frame or its commit."""
@@ -124,14 +129,13 @@ class Daemon:
         else:
             self._measure("release_to_commit_ms", "release", "commit")
 
-    def card_lost(self, side: str, reason: str) -> None:
+    def card_lost(self, side: e.Side, reason: str) -> None:
         """Report that there is no microphone, or no speaker."""
-        self.tell("error", f"the {side} is missing: {reason}")
+        self._inbox.put(e.CardLost(side, reason))
 
-    def card_back(self, side: str) -> None:
+    def card_back(self, side: e.Side) -> None:
         """Report that it works again."""
-        self._fault = None
-        self.tell("info", f"the {side} is back")
+        self._inbox.put(e.CardBack(side))
 
     def microphone_dead(self, reason: str | None) -> None:
         """Report a microphone that gives what no microphone gives; None: it lives again."""
@@ -209,7 +213,20 @@ class Daemon:
         deadline = self._conversation.deadline
         if deadline is not None and deadline <= now:
             self._handle(e.Elapsed(), now)
+        self._date(now)
         self._parts.beat(now)
+
+    def _date(self, now: float) -> None:
+        today = time.strftime("%Y-%m-%d")
+        if today != self._today:
+            self._today = today
+            self._handle(e.Dated(today), now)
+        state = self._conversation.state
+        if self._config.backend.warm and state is State.IDLE:
+            stored = self._book.sessions.get(self._key)
+            self._parts.warm(
+                self._request(stored.session_id if stored else None, len(self._conversation.turns))
+            )
 
     def _take_edge(self, edge: _Edge, now: float) -> None:
         self._publish("panel", line=edge.line, active=edge.active)
@@ -254,6 +271,8 @@ class Daemon:
                 self._publish("transcript", role="assistant", text=event.text, whole=event.whole, final=False)
             case e.ReplySounded():
                 self._reply_sounded(event.reply_id)
+            case e.CardBack():
+                self._fault = None
             case e.MuteSet():
                 self._parts.capture.muted = event.on
 
@@ -273,16 +292,7 @@ class Daemon:
     # --- orders
 
     def _connect(self, order: a.Connect) -> None:
-        talk = self._config.talk
-        client_ends = talk.mode == "push_to_talk" or talk.turn_end == "client"
-        request = GrantRequest(
-            endpoint=self._config.backend.endpoint,
-            mode=talk.mode,
-            turn_end="client" if client_ends else "server",
-            resume_session=order.resume,
-            turns=len(order.turns),
-            codec=self._config.backend.codec,
-        )
+        request = self._request(order.resume, len(order.turns))
         self._attempt = Attempt(
             order.attempt,
             self._parts.backend(),
@@ -292,7 +302,21 @@ class Daemon:
             now=time.time,
             clock_offset_s=time.monotonic() - time.time(),
             on_event=self.post,
+            clock_is_set=is_synchronised,
+            after=self._attempt,
             open_link=self._parts.open_link,
+        )
+
+    def _request(self, resume: str | None, turns: int) -> GrantRequest:
+        talk = self._config.talk
+        client_ends = talk.mode == "push_to_talk" or talk.turn_end == "client"
+        return GrantRequest(
+            endpoint=self._config.backend.endpoint,
+            mode=talk.mode,
+            turn_end="client" if client_ends else "server",
+            resume_session=resume,
+            turns=turns,
+            codec=self._config.backend.codec,
         )
 
     def _hangup(self, order: a.Hangup) -> None:
@@ -302,7 +326,7 @@ class Daemon:
 
     def _begin_turn(self, order: a.BeginTurn) -> None:
         self._marks.pop("commit", None)
-        self._parts.uplink.begin(order.at, order.lead_ms)
+        self._parts.uplink.begin(order.at, order.lead_ms, order.why)
         if self._parts.speaking():
             self.post(e.SpeechStarted("local"))
 
@@ -378,6 +402,14 @@ class Daemon:
         self._book = msgspec.structs.replace(self._book, sessions=kept)
         self._parts.store.save_soon(self._book)
 
+    def _spend(self, order: a.Spend) -> None:
+        self._book = msgspec.structs.replace(self._book, spent=order.spent)
+        self._parts.store.save_soon(self._book)
+
+    def _chime(self, order: a.Chime) -> None:
+        self._parts.playback.chime(earcon(order.sound, self._parts.playback.rate))
+        self._publish("chime", sound=order.sound)
+
     def _quote(self, order: a.Quote) -> None:
         self._publish("transcript", role=order.role, text=order.text, final=True)
 
@@ -411,6 +443,8 @@ class Daemon:
         session = self._open_session(self._conversation.attempt)
         waits = state in (State.AWAITING, State.SPEAKING) and session and session.continuous
         self._parts.uplink.fill(session if waits else None)
+        if session:
+            session.talking(state in (State.LISTENING, State.AWAITING, State.SPEAKING))
 
     def _publish(self, kind: str, **facts: Any) -> None:
         event = {"event": kind, "t": time.monotonic(), "at": time.time(), **facts}
@@ -458,7 +492,10 @@ class Daemon:
         if self._book.volume is not None:
             self._parts.playback.volume = self._book.volume
         return Conversation(
-            make_rules(self._config), Patience(random.random), self._book.sessions.get(self._key)
+            make_rules(self._config),
+            Patience(random.random),
+            self._book.sessions.get(self._key),
+            Budget(make_limits(self._config), dict(self._book.spent)),
         )
 
 
@@ -484,6 +521,8 @@ _EXECUTORS: dict[type[a.Action], str] = {
     a.FinishReply: "_finish_reply",
     a.RefuseTool: "_refuse_tool",
     a.Remember: "_remember",
+    a.Spend: "_spend",
+    a.Chime: "_chime",
     a.Quote: "_quote",
     a.Forget: "_forget",
     a.Tell: "_tell",

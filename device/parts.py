@@ -14,6 +14,7 @@ from device.dsp.resample import Resampler
 from device.dsp.vad import Vad
 from device.net.link import Link
 from device.net.uplink import Uplink
+from device.net.warm import WarmBackend
 from device.panel.simulated import SimulatedPanel
 from device.system.control import ControlServer
 from device.system.ledger import Ledger
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     from device.chaos import Chaos
     from device.config import Config
+    from device.core.events import Side
+    from device.core.grant import GrantRequest
     from device.net.backend import Backend
     from device.ports import Panel
 
@@ -44,8 +47,8 @@ class Listener(Protocol):
     def heard(self, reply_id: str) -> None: ...
     def tell(self, level: str, text: str) -> None: ...
     def command(self, request: dict[str, Any]) -> dict[str, Any]: ...
-    def card_lost(self, side: str, reason: str) -> None: ...
-    def card_back(self, side: str) -> None: ...
+    def card_lost(self, side: Side, reason: str) -> None: ...
+    def card_back(self, side: Side) -> None: ...
     def microphone_dead(self, reason: str | None) -> None: ...
 
 
@@ -64,6 +67,8 @@ class Parts:
         )
         backend = _make_backend(config)
         self._backend = chaos.backend(backend) if chaos else backend
+        if config.backend.warm:
+            self._backend = WarmBackend(self._backend)
         self.panel = _make_panel(config)
         source, sink = open_cards(config.audio, daemon, chaos)
         self._source, self._sink = source, sink
@@ -153,6 +158,11 @@ class Parts:
     def backend(self) -> Backend:
         """Where grants come from."""
         return self._backend
+
+    def warm(self, request: GrantRequest) -> None:
+        """Have a grant for this request ready, where the owner wants that."""
+        if isinstance(self._backend, WarmBackend):
+            self._backend.warm(request)
 
     def speaking(self) -> bool:
         """Whether the local voice detector hears speech right now."""

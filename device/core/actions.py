@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from device.core.budget import Spent
     from device.core.sessions import Role, Turn
 
+Sound = Literal["lost", "back", "notice", "refused"]
+Why = Literal["button", "wake", "open talk"]
 Level = Literal["info", "warning", "error"]
 
 
@@ -35,10 +38,14 @@ class Hangup(Action):
 
 @dataclass(frozen=True, slots=True)
 class BeginTurn(Action):
-    """Keep the user's audio from `at` (monotonic seconds) minus `lead_ms` on; a negative lead waits."""
+    """Keep the user's audio from `at` (monotonic seconds) minus `lead_ms` on; a negative lead waits.
+
+    `why`: what opened the turn, for the record of what leaves the device.
+    """
 
     at: float
     lead_ms: int
+    why: Why = "button"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +156,20 @@ class Quote(Action):
 @dataclass(frozen=True, slots=True)
 class Forget(Action):
     """Take the conversation off the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spend(Action):
+    """Put the bill on disk."""
+
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True)
+class Chime(Action):
+    """Play an earcon: no session for long, back again, a limit is near, not now."""
+
+    sound: Sound
 
 
 @dataclass(frozen=True, slots=True)

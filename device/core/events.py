@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from device.core.sessions import Rung, Turn
 
 Source = Literal["local", "server"]
+Side = Literal["microphone", "speaker"]
 
 
 class Event:
@@ -73,6 +74,28 @@ class Typed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CardLost(Event):
+    """The microphone or the speaker has gone, or was never there."""
+
+    side: Side
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CardBack(Event):
+    """The microphone or the speaker works again."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Dated(Event):
+    """The local date, as "2026-11-21"; told at the start and when it changes."""
+
+    day: str
+
+
+@dataclass(frozen=True, slots=True)
 class Elapsed(Event):
     """The deadline that the conversation named has come."""
 
@@ -113,6 +136,13 @@ class Troubled(Attempted):
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Used(Attempted):
+    """What the provider counted for a reply, in tokens."""
+
+    tokens: int
+
+
 # --- the user's turn
 
 
@@ -133,6 +163,13 @@ class SpeechEnded(Event):
 @dataclass(frozen=True, slots=True)
 class TurnAccepted(Attempted):
     """The server has taken the user's audio as one item."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnHeld(Attempted):
+    """The server holds this item as a turn of the user's: restored, seeded, written or said."""
 
     item_id: str
 
@@ -196,9 +233,10 @@ class ReplySounded(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReplyHeard(Event):
-    """The last sample of a reply has been heard."""
+    """The last sample of a reply has been heard. `sound_ms`: how much of it came, None when unknown."""
 
     reply_id: str
+    sound_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,16 +40,22 @@ def _row(moves: Mapping[type[e.Event], State | tuple[State, ...]]) -> Moves:
 
 def _notes(state: State) -> dict[type[e.Event], State]:
     """Facts of an open session that are noted and move nothing."""
-    kinds = (e.TurnAccepted, e.UserSaid, e.ReplyText, e.ReplyCut, e.Troubled, e.Restored)
+    kinds = (e.TurnAccepted, e.UserSaid, e.ReplyText, e.ReplyCut, e.Troubled, e.Restored, e.Used)
     return dict.fromkeys(kinds, state)
+
+
+def _always(state: State) -> dict[type[e.Event], State]:
+    """Facts that are noted whatever happens."""
+    return dict.fromkeys((e.Dated, e.CardLost, e.CardBack), state)
 
 
 MOVES: dict[State, Moves] = {
     _S.IDLE: _row(
         {
-            e.Pressed: (_S.IDLE, _S.CONNECTING),
-            e.Woken: (_S.IDLE, _S.CONNECTING),
-            e.Typed: _S.CONNECTING,
+            **_always(_S.IDLE),
+            e.Pressed: (_S.IDLE, _S.CONNECTING, _S.RETRYING),
+            e.Woken: (_S.IDLE, _S.CONNECTING, _S.RETRYING),
+            e.Typed: (_S.IDLE, _S.CONNECTING, _S.RETRYING),
             e.MuteSet: _S.IDLE,
             e.Forgotten: _S.IDLE,
             e.ReplyCut: _S.IDLE,
@@ -57,15 +63,17 @@ MOVES: dict[State, Moves] = {
     ),
     _S.CONNECTING: _row(
         {
+            **_always(_S.CONNECTING),
             e.SpeechStarted: _S.CONNECTING,
             e.SpeechEnded: _S.CONNECTING,
             e.Released: (_S.CONNECTING, _S.IDLE),
             e.Held: (_S.CONNECTING, _S.IDLE),
             e.MuteSet: (_S.CONNECTING, _S.IDLE),
             e.Forgotten: _S.IDLE,
-            e.Opened: (_S.LISTENING, _S.AWAITING),
+            e.Opened: (_S.LISTENING, _S.AWAITING, _S.READY),
             e.Lost: (_S.RETRYING, _S.IDLE),
             e.Pressed: (_S.CONNECTING, _S.IDLE),
+            e.Woken: _S.CONNECTING,
             e.Typed: _S.CONNECTING,
             e.Troubled: _S.CONNECTING,
             e.Elapsed: _S.CONNECTING,
@@ -74,15 +82,16 @@ MOVES: dict[State, Moves] = {
     ),
     _S.RETRYING: _row(
         {
+            **_always(_S.RETRYING),
             e.SpeechStarted: _S.RETRYING,
             e.SpeechEnded: _S.RETRYING,
             e.Released: (_S.RETRYING, _S.IDLE),
             e.Held: (_S.RETRYING, _S.IDLE),
             e.MuteSet: (_S.RETRYING, _S.IDLE),
             e.Forgotten: _S.IDLE,
-            e.Pressed: _S.CONNECTING,
-            e.Woken: _S.CONNECTING,
-            e.Typed: _S.RETRYING,
+            e.Pressed: (_S.RETRYING, _S.CONNECTING),
+            e.Woken: (_S.RETRYING, _S.CONNECTING),
+            e.Typed: (_S.RETRYING, _S.CONNECTING),
             e.Elapsed: (_S.RETRYING, _S.CONNECTING),
             e.ReplyCut: _S.RETRYING,
         }
@@ -90,24 +99,27 @@ MOVES: dict[State, Moves] = {
     _S.READY: _row(
         {
             **_notes(_S.READY),
+            **_always(_S.READY),
             e.Pressed: (_S.READY, _S.LISTENING),
             e.Woken: (_S.READY, _S.LISTENING),
-            e.Typed: _S.AWAITING,
+            e.Typed: (_S.READY, _S.AWAITING),
             e.MuteSet: _S.READY,
             e.Forgotten: _S.IDLE,
             e.ReplyStarted: _S.AWAITING,
             e.ReplyEnded: _S.READY,
             e.Lost: _S.IDLE,
-            e.Elapsed: (_S.READY, _S.IDLE),
+            e.Elapsed: (_S.READY, _S.IDLE, _S.CONNECTING),
         }
     ),
     _S.LISTENING: _row(
         {
             **_notes(_S.LISTENING),
+            **_always(_S.LISTENING),
+            e.CardLost: _S.READY,
             e.Pressed: (_S.LISTENING, _S.READY),
             e.Released: (_S.LISTENING, _S.AWAITING, _S.READY),
             e.Held: (_S.LISTENING, _S.READY),
-            e.Typed: _S.AWAITING,
+            e.Typed: (_S.LISTENING, _S.AWAITING),
             e.SpeechStarted: _S.LISTENING,
             e.SpeechEnded: (_S.LISTENING, _S.AWAITING),
             e.ReplyStarted: (_S.LISTENING, _S.AWAITING),
@@ -115,12 +127,14 @@ MOVES: dict[State, Moves] = {
             e.Lost: (_S.CONNECTING, _S.RETRYING, _S.IDLE),
             e.MuteSet: (_S.LISTENING, _S.READY),
             e.Forgotten: _S.IDLE,
-            e.Elapsed: (_S.LISTENING, _S.READY, _S.AWAITING),
+            e.Elapsed: (_S.LISTENING, _S.READY, _S.AWAITING, _S.CONNECTING, _S.IDLE),
         }
     ),
     _S.AWAITING: _row(
         {
             **_notes(_S.AWAITING),
+            **_always(_S.AWAITING),
+            e.CardLost: (_S.AWAITING, _S.READY),
             e.Pressed: (_S.AWAITING, _S.LISTENING),
             e.Woken: (_S.AWAITING, _S.LISTENING),
             e.Typed: _S.AWAITING,
@@ -138,9 +152,11 @@ MOVES: dict[State, Moves] = {
     _S.SPEAKING: _row(
         {
             **_notes(_S.SPEAKING),
+            **_always(_S.SPEAKING),
+            e.CardLost: (_S.SPEAKING, _S.READY, _S.IDLE),
             e.Pressed: (_S.SPEAKING, _S.LISTENING, _S.CONNECTING),
             e.Woken: (_S.SPEAKING, _S.LISTENING, _S.CONNECTING),
-            e.Typed: (_S.AWAITING, _S.CONNECTING),
+            e.Typed: (_S.SPEAKING, _S.AWAITING, _S.CONNECTING),
             e.Withdrawn: (_S.SPEAKING, _S.READY, _S.LISTENING),
             e.SpeechStarted: (_S.SPEAKING, _S.LISTENING),
             e.ReplyStarted: _S.SPEAKING,
@@ -150,6 +166,7 @@ MOVES: dict[State, Moves] = {
             e.Lost: _S.SPEAKING,
             e.MuteSet: _S.SPEAKING,
             e.Forgotten: _S.IDLE,
+            e.Elapsed: (_S.SPEAKING, _S.READY, _S.LISTENING, _S.IDLE, _S.CONNECTING),
         }
     ),
 }

@@ -17,7 +17,7 @@ class Patience:
     """
 
     draw: Callable[[], float]
-    first_s: float = 1.0
+    first_s: float = 0.25
     longest_s: float = 30.0
     failures: int = field(default=0, init=False)
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from device.core.budget import Spent
 from device.core.words import safe
 
 Role = Literal["user", "assistant"]
@@ -38,6 +39,7 @@ class Book(msgspec.Struct, frozen=True):
     version: Literal[1] = 1
     sessions: dict[str, Session] = {}
     volume: int | None = None
+    spent: Spent = {}
 
 
 class Memory:

@@ -186,7 +186,7 @@ def test_the_conversation_is_resumed_after_a_kill(tmp_path: Path) -> None:
 
 
 def test_a_backend_that_is_down_is_told_and_the_daemon_goes_on(tmp_path: Path) -> None:
-    with device(tmp_path, more="[talk]\nconnect_patience_ms = 300\n") as (one, server):
+    with device(tmp_path, more="[talk]\nkeep_turn_ms = 300\n") as (one, server):
         server.status = 500
         with Watch(one.socket, timeout_s=10) as events:
             one.talk()
@@ -196,6 +196,7 @@ def test_a_backend_that_is_down_is_told_and_the_daemon_goes_on(tmp_path: Path) -
         assert "answered 500" in notice["text"]
         assert "500" in one.do("status")["fault"]
         server.status = 200
+        one.reach("ready")
         one.talk()
         one.reach("ready")
         assert one.do("status")["fault"] is None

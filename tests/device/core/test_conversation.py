@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from device.core import actions as a
 from device.core import events as e
+from device.core.budget import Amount, Budget, Limits
 from device.core.conversation import Conversation
 from device.core.moves import State
 from device.core.patience import Patience
@@ -13,8 +14,9 @@ from device.core.sessions import Session, Turn
 STORED = Session("sess_old", "local", (Turn("user", "hello"),))
 
 
-def talk(stored: Session | None = None, **rules: object) -> Conversation:
-    return Conversation(Rules(**rules), Patience(lambda: 0.5), stored)  # type: ignore[arg-type] # plain keywords
+def talk(stored: Session | None = None, budget: Budget | None = None, **rules: object) -> Conversation:
+    made = Rules(**rules)  # type: ignore[arg-type] # plain keywords
+    return Conversation(made, Patience(lambda: 0.5, first_s=1.0), stored, budget)
 
 
 def opened(
@@ -24,7 +26,16 @@ def opened(
 
 
 def kinds(actions: list[a.Action]) -> list[str]:
-    return [type(action).__name__ for action in actions]
+    """Name the orders; the bill is looked at elsewhere."""
+    return [type(action).__name__ for action in actions if not isinstance(action, a.Spend)]
+
+
+def pass_time(c: Conversation, until: float) -> list[a.Action]:
+    """Keep every deadline up to a time."""
+    told: list[a.Action] = []
+    while c.deadline is not None and c.deadline <= until:
+        told += c.handle(e.Elapsed(), c.deadline)
+    return told
 
 
 def to_speaking(c: Conversation) -> None:
@@ -111,8 +122,8 @@ def test_facts_of_an_older_attempt_change_nothing() -> None:
     assert c.state is State.CONNECTING
 
 
-def test_a_failed_attempt_waits_and_tries_again_until_patience_ends() -> None:
-    c = talk(connect_patience_ms=1600)
+def test_a_failed_attempt_waits_and_tries_again_without_end() -> None:
+    c = talk()
     c.handle(e.Pressed(0.0), 0.0)
     assert c.handle(e.Lost(1, "no network"), 0.1) == [
         a.Hangup(1),
@@ -122,17 +133,79 @@ def test_a_failed_attempt_waits_and_tries_again_until_patience_ends() -> None:
     assert c.deadline == 0.6
     assert c.handle(e.Elapsed(), 0.5) == []
     assert kinds(c.handle(e.Elapsed(), 0.6)) == ["Connect"]
-    told = c.handle(e.Lost(2, "no network"), 0.7)
-    assert kinds(told) == ["Hangup", "DiscardTurn", "Hangup", "Tell"]
-    assert c.state is State.IDLE
+    for hour in range(1, 100):
+        c.handle(e.Lost(c.attempt, "no network"), hour * 3600.0)
+        assert c.state is State.RETRYING
+        assert "Connect" in kinds(pass_time(c, hour * 3600.0 + 30.0))
 
 
-def test_a_time_that_the_backend_names_is_obeyed_and_a_press_overrules_it() -> None:
+def test_what_was_said_waits_15_s_for_a_session_then_an_earcon_and_a_line_tell_so() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    c.handle(e.Lost(1, "no network"), 0.1)
+    c.handle(e.Elapsed(), 0.6)
+    c.handle(e.Released(2.0), 2.0)
+    told = c.handle(e.Elapsed(), 15.0)
+    assert kinds(told) == ["DiscardTurn", "Chime", "Tell"]
+    assert told[1] == a.Chime("lost")
+    assert c.state is State.CONNECTING
+    assert c.handle(e.Released(16.0), 16.0) == []
+    assert c.handle(e.SpeechStarted("local"), 16.0) == []
+    assert c.handle(e.SpeechEnded("local"), 16.1) == []
+    assert a.Chime("back") in opened(c, now=20.0)
+    assert c.state is State.READY
+
+
+def test_a_press_while_it_is_offline_begins_a_new_turn_at_once() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    c.handle(e.Lost(1, "no network"), 0.1)
+    pass_time(c, 0.6)
+    pass_time(c, 15.0)
+    assert kinds(c.handle(e.Pressed(16.0), 16.0)) == ["BeginTurn"]
+    c.handle(e.Lost(2, "no network"), 16.1)
+    assert kinds(c.handle(e.Pressed(16.2), 16.2)) == ["Connect"]
+    assert opened(c, now=17.0)[-1] == a.AttachTurn(3)
+    assert c.state is State.LISTENING
+
+
+def test_a_wake_and_a_written_word_take_up_a_talk_that_was_given_up() -> None:
+    for event in (e.Woken(16.0), e.Typed("hello")):
+        c = talk()
+        c.handle(e.Pressed(0.0), 0.0)
+        pass_time(c, 15.0)
+        c.handle(event, 16.0)
+        assert c.handle(e.Woken(16.1), 16.1) == []
+        opened(c, now=17.0)
+        assert c.state in (State.LISTENING, State.AWAITING)
+
+
+def test_a_turn_that_outlasts_its_time_before_a_session_is_open_ends() -> None:
+    c = talk(longest_turn_ms=5_000)
+    c.handle(e.Pressed(0.0), 0.0)
+    assert pass_time(c, 5.0)[0] == a.EndTurn(5.0)
+    pass_time(c, 15.0)
+    c.handle(e.Pressed(16.0), 16.0)
+    c.handle(e.CardLost("microphone", "unplugged"), 17.0)
+    assert pass_time(c, 40.0) == []
+
+
+def test_a_time_that_the_server_names_is_obeyed_even_by_a_press_which_is_told() -> None:
     c = talk()
     c.handle(e.Pressed(0.0), 0.0)
     c.handle(e.Lost(1, "busy", retry_after_s=7.0), 0.0)
     assert c.deadline == 7.0
-    assert kinds(c.handle(e.Pressed(1.0), 1.0)) == ["Connect"]
+    told = c.handle(e.Pressed(1.0), 1.0)
+    assert told == [a.Tell("warning", "the server asked for patience; next attempt in 6 s")]
+    assert kinds(c.handle(e.Elapsed(), 7.0)) == ["Connect"]
+
+
+def test_a_time_that_is_named_is_at_most_an_hour() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    c.handle(e.Lost(1, "busy", retry_after_s=1e9), 0.0)
+    pass_time(c, 15.0)
+    assert c.deadline == 3600.0
 
 
 def test_a_fatal_failure_gives_up_with_its_reason() -> None:
@@ -176,7 +249,7 @@ def test_a_reply_whose_session_broke_is_heard_as_far_as_it_came() -> None:
     told = c.handle(e.Lost(1, "1006"), 3.0)
     assert told[-1] == a.FinishReply("r1")
     assert c.state is State.SPEAKING
-    c.handle(e.ReplyHeard("r1"), 4.0)
+    assert a.Chime("lost") in c.handle(e.ReplyHeard("r1"), 4.0)
     assert c.state is State.IDLE
     assert c.turns[-1] == Turn("assistant", "once upon a time there was")
 
@@ -202,7 +275,7 @@ def test_an_open_talk_is_half_duplex_with_a_tail() -> None:
     assert c.handle(e.ReplySounded("r1"), 2.2) == [a.CloseTurn()]
     assert c.handle(e.SpeechStarted("server"), 2.5) == []
     c.handle(e.ReplyEnded(1, "r1", audio=True), 3.0)
-    assert c.handle(e.ReplyHeard("r1"), 5.0)[-2:] == [a.BeginTurn(5.0, -250), a.AttachTurn(1)]
+    assert c.handle(e.ReplyHeard("r1"), 5.0)[-2:] == [a.BeginTurn(5.0, -250, "open talk"), a.AttachTurn(1)]
 
 
 def test_with_echo_cancelled_the_user_speaks_over_the_reply() -> None:
@@ -292,23 +365,160 @@ def test_a_button_held_for_ever_ends_the_turn() -> None:
     c = talk(longest_turn_ms=10_000)
     c.handle(e.Pressed(0.0), 0.0)
     opened(c)
-    assert c.handle(e.Elapsed(), 10.0) == [a.EndTurn(10.0)]
+    assert c.handle(e.Elapsed(), 10.0) == [a.EndTurn(10.0), a.Tell("info", "the turn is over after 10 s")]
 
 
-def test_an_idle_session_is_hung_up_and_one_near_its_end_renewed() -> None:
+def test_an_idle_session_is_hung_up() -> None:
     c = talk()
     to_speaking(c)
     c.handle(e.ReplyHeard("r1"), 4.0)
-    assert c.deadline == 64.0
-    assert kinds(c.handle(e.Elapsed(), 64.0)) == ["Hangup"]
-    c.handle(e.Pressed(70.0), 70.0)
+    assert kinds(pass_time(c, 63.9)) == []
+    assert kinds(pass_time(c, 64.0)) == ["Hangup"]
+    assert c.state is State.IDLE
+    assert c.deadline is None
+
+
+def test_a_session_near_its_end_is_left_in_a_silence_for_the_next_one() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
     opened(c, ends_at=100.0)
-    c.handle(e.Released(71.0), 71.0)
-    c.handle(e.ReplyStarted(2, "r"), 72.0)
-    c.handle(e.ReplyEnded(2, "r", audio=False), 73.0)
+    c.handle(e.Released(45.0), 45.0)
+    c.handle(e.ReplyStarted(1, "r"), 46.0)
+    c.handle(e.UserSaid(1, "u1", "hello"), 46.0)
+    assert pass_time(c, 55.0) == []  # the talk is not disturbed
+    c.handle(e.ReplyEnded(1, "r", audio=False), 55.0)
     assert c.state is State.READY
-    assert c.deadline == 40.0
-    assert kinds(c.handle(e.Elapsed(), 73.0)) == ["Hangup"]
+    told = pass_time(c, 55.0)
+    assert kinds(told) == ["Tell", "Hangup", "Connect"]
+    assert told[-1] == a.Connect(2, "sess_1", (Turn("user", "hello"),))
+    assert kinds(opened(c, "seeded", now=56.0, ends_at=4000.0)) == ["Tell", "Remember"]
+    assert c.state is State.READY
+    assert kinds(pass_time(c, 115.0)) == ["Hangup"]  # the silence goes on counting
+
+
+def test_an_open_talk_changes_sessions_only_while_nobody_speaks() -> None:
+    c = talk(mode="open_mic", turn_end="server")
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c, ends_at=21.0)
+    c.handle(e.SpeechStarted("server"), 9.0)
+    assert pass_time(c, 12.0) == []
+    c.handle(e.SpeechEnded("server"), 12.0)
+    c.handle(e.ReplyStarted(1, "r1"), 12.1)
+    c.handle(e.ReplyEnded(1, "r1", audio=False), 12.2)
+    assert kinds(pass_time(c, 12.3)) == ["Tell", "DiscardTurn", "Hangup", "BeginTurn", "Connect"]
+    assert opened(c, now=13.0)[-1] == a.AttachTurn(2)
+
+
+def test_a_session_of_some_seconds_is_not_worth_a_change() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c, ends_at=9.0)
+    c.handle(e.Released(0.1), 1.1)
+    assert kinds(pass_time(c, 30.0)) == []
+
+
+def test_a_reply_that_does_not_end_is_cut_off() -> None:
+    c = talk(longest_reply_ms=30_000)
+    to_speaking(c)
+    told = pass_time(c, 32.0)
+    assert kinds(told) == ["Interrupt", "CloseTurn", "Tell"]
+    assert "did not end within 30 s" in str(told)
+    assert c.state is State.READY
+
+
+def test_replies_without_a_sound_do_not_put_the_answer_off_for_ever() -> None:
+    c = talk(longest_reply_ms=30_000)
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    c.handle(e.Released(2.0), 2.0)
+    for second in range(3, 31, 4):
+        c.handle(e.ReplyStarted(1, f"r{second}"), float(second))
+    assert "did not end" in str(pass_time(c, 32.0))
+
+
+def test_a_press_without_a_card_gives_the_reason() -> None:
+    c = talk()
+    assert "the speaker is missing: unplugged" in str(c.handle(e.CardLost("speaker", "unplugged"), 0.0))
+    told = c.handle(e.Pressed(1.0), 1.0)
+    assert told == [a.Chime("refused"), a.Tell("error", "the speaker is missing: unplugged")]
+    assert a.Chime("back") in c.handle(e.CardBack("speaker"), 2.0)
+    c.handle(e.Pressed(3.0), 3.0)
+    assert c.state is State.CONNECTING
+
+
+def test_a_microphone_that_goes_ends_the_turn_not_the_reply() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    told = c.handle(e.CardLost("microphone", "unplugged"), 2.0)
+    assert kinds(told) == ["DiscardTurn", "Chime", "Tell"]
+    assert c.state is State.READY
+    c = talk()
+    to_speaking(c)
+    assert kinds(c.handle(e.CardLost("microphone", "unplugged"), 3.0)) == ["Tell"]
+    assert kinds(c.handle(e.CardLost("speaker", "unplugged"), 3.0)) == ["Interrupt", "CloseTurn", "Tell"]
+    assert kinds(c.handle(e.CardBack("speaker"), 3.1)) == ["Tell"]
+
+
+def test_an_open_talk_rests_when_a_card_has_gone() -> None:
+    c = talk(mode="open_mic")
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    c.handle(e.ReplyStarted(1, "r1"), 2.0)
+    c.handle(e.ReplySounded("r1"), 2.1)
+    c.handle(e.CardLost("microphone", "unplugged"), 3.0)
+    c.handle(e.ReplyHeard("r1"), 4.0)
+    assert c.state is State.READY
+
+
+def test_the_minutes_of_a_day_are_counted_kept_announced_and_refused() -> None:
+    c = talk(budget=Budget(Limits(day_minutes=2), {}, "2026-11-21"), idle_hangup_ms=600_000)
+    to_speaking(c)
+    c.handle(e.ReplyHeard("r1"), 4.0)
+    told = pass_time(c, 61.0)
+    assert told[0] == a.Spend({"2026-11-21": Amount(60.0, 0)})
+    assert kinds(told) == ["Chime", "Tell"]
+    assert told[1] == a.Chime("notice")
+    told = pass_time(c, 121.0)
+    assert kinds(told) == ["Hangup", "Chime", "Tell"]
+    assert "2 minutes of this day" in str(told[-1])
+    told = c.handle(e.Pressed(130.0), 130.0)
+    assert told[0] == a.Chime("refused")
+    assert kinds(c.handle(e.Typed("hello"), 130.0)) == ["Chime", "Tell"]
+    c.handle(e.Dated("2026-11-22"), 140.0)
+    c.handle(e.Pressed(141.0), 141.0)
+    assert c.state is State.CONNECTING
+
+
+def test_tokens_are_counted_and_the_talk_ends_after_the_reply_that_uses_the_last() -> None:
+    c = talk(budget=Budget(Limits(day_tokens=100), {}, "2026-11-21"))
+    to_speaking(c)
+    told = c.handle(e.Used(1, 95), 2.5)
+    assert told[0] == a.Chime("notice")
+    assert told[-1] == a.Spend({"2026-11-21": Amount(0.0, 95)})
+    c.handle(e.Used(1, 5), 2.6)
+    c.handle(e.Dated("2026-11-21"), 2.7)
+    assert c.state is State.SPEAKING
+    c.handle(e.ReplyHeard("r1"), 4.0)
+    assert "100 tokens of this day" in str(pass_time(c, 4.0))
+    assert c.state is State.IDLE
+
+
+def test_the_longest_talk_counts_over_sessions_and_a_press_begins_another() -> None:
+    c = talk(longest_talk_ms=100_000, idle_hangup_ms=600_000)
+    to_speaking(c)
+    c.handle(e.Lost(1, "1006"), 3.0)
+    c.handle(e.Pressed(4.0), 4.0)
+    opened(c, now=5.0)
+    c.handle(e.Released(4.1), 6.0)
+    c.handle(e.ReplyStarted(2, "r"), 7.0)
+    c.handle(e.ReplyEnded(2, "r", audio=False), 8.0)
+    assert c.state is State.READY
+    told = pass_time(c, 101.0)
+    assert kinds(told) == ["Chime", "Tell", "Hangup", "Chime", "Tell"]
+    assert told[-1] == a.Tell("warning", "the talk has reached its longest time; press to begin another")
+    c.handle(e.Pressed(110.0), 110.0)
+    assert c.state is State.CONNECTING
 
 
 def test_a_muted_device_says_why_it_does_not_listen() -> None:

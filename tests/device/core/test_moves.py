@@ -8,7 +8,8 @@ from collections import deque
 import pytest
 
 from device.core import events as e
-from device.core.conversation import _TIMERS, Conversation
+from device.core.budget import Amount, Budget, Limits
+from device.core.conversation import Conversation
 from device.core.moves import MOVES, State
 from device.core.patience import Patience
 from device.core.rules import Rules
@@ -17,13 +18,41 @@ from device.core.sessions import Session, Turn
 Road = tuple[State, type[e.Event], State]
 
 RULES = [
-    Rules(mode="push_to_talk"),
-    Rules(mode="open_mic", turn_end="server"),
-    Rules(mode="open_mic", turn_end="client"),
-    Rules(mode="open_mic", turn_end="server", half_duplex=False),
-    Rules(mode="open_mic", turn_end="client", half_duplex=False),
+    Rules(mode="push_to_talk", longest_talk_ms=0, longest_turn_ms=30_000),
+    Rules(mode="open_mic", turn_end="server", longest_talk_ms=0),
+    Rules(mode="open_mic", turn_end="client", longest_talk_ms=0),
+    Rules(mode="open_mic", turn_end="server", half_duplex=False, longest_talk_ms=0),
+    Rules(mode="open_mic", turn_end="client", half_duplex=False, longest_talk_ms=0),
+]
+NEARLY_SPENT = Budget(Limits(day_tokens=100), {"2026-11-21": Amount(0.0, 50)}, "2026-11-21")
+CARDS = {e.CardLost, e.CardBack}
+BILLS = {e.Used, e.Dated}
+# What multiplies the situations and opens no road: each case leaves something out, or the walk takes an hour.
+DETAILS = {
+    e.Typed,
+    e.MuteSet,
+    e.Held,
+    e.Woken,
+    e.Withdrawn,
+    e.Restored,
+    e.UserSaid,
+    e.TurnAccepted,
+    e.ReplyCut,
+}
+CASES = [
+    *((rules, Budget(), CARDS | BILLS) for rules in RULES[:3]),
+    *((rules, Budget(), CARDS | BILLS | DETAILS - {e.Withdrawn}) for rules in RULES[3:]),
+    *((rules, Budget(), DETAILS | BILLS) for rules in RULES[:2]),
+    *((rules, NEARLY_SPENT, DETAILS - {e.Typed} | CARDS) for rules in RULES[:2]),
 ]
 STORED = Session("sess_old", "local", (Turn("user", "hello"),))
+
+
+SIDES: tuple[e.Side, e.Side] = ("microphone", "speaker")
+
+
+def _card(side: e.Side) -> tuple[e.Event, e.Event]:
+    return e.CardLost(side, "unplugged"), e.CardBack(side)
 
 
 def events_for(talk: Conversation, now: float) -> list[tuple[e.Event, float]]:
@@ -42,7 +71,12 @@ def events_for(talk: Conversation, now: float) -> list[tuple[e.Event, float]]:
         (e.Forgotten(), soon),
         (e.Typed("hello"), soon),
         (e.Elapsed(), now),
-        *((e.Opened(n, "sess_1", "local", rung, soon + 600), soon) for rung in ("live", "seeded", "fresh")),
+        *((kind, soon) for side in SIDES for kind in _card(side)),
+        (e.Dated("2026-11-21"), soon),
+        (e.Used(n, 60), soon),
+        (e.Opened(n, "sess_1", "local", "live", soon + 15), soon),
+        (e.Opened(n, "sess_1", "local", "seeded"), soon),
+        (e.Opened(n, "sess_1", "local", "fresh"), soon),
         (e.Lost(n, "gone"), soon),
         (e.Lost(n, "gone", fatal=True), soon),
         (e.Lost(n, "busy", retry_after_s=1e6), soon),
@@ -74,47 +108,54 @@ def events_for(talk: Conversation, now: float) -> list[tuple[e.Event, float]]:
     return facts
 
 
-def situation(talk: Conversation) -> object:
+def situation(conversation: Conversation) -> object:
     """What of a conversation decides where it can go."""
-    turn = talk._turn
+    talk = conversation._talk
+    turn = talk.turn
     return (
         talk.state,
         talk.muted,
-        talk._up,
-        talk._hold_ends_talk,
-        talk._awaits_tools,
-        talk._writing,
-        talk._fallen,
+        talk.up,
+        talk.hold_ends_talk,
+        talk.awaits_tools,
+        talk.writing,
+        talk.fallen,
+        talk.given_up,
+        talk.broken_off,
+        talk.not_before > 1000,
+        tuple(sorted(talk.lost_cards)),
+        bool(talk.budget.refusal()),
         turn and (turn.hands_free, turn.written, turn.ended, turn.speech, (turn.item or "")[:7]),
-        tuple(sorted((key, r.sounding, r.whole) for key, r in talk._replies._open.items())),
-        tuple(sorted(set(talk._timers) & set(_TIMERS[talk.state]))),
-        talk._record.has("item_1"),
+        tuple(sorted((key, r.sounding, r.whole) for key, r in talk.replies._open.items())),
+        tuple(sorted(talk.running - {"spend", "notice"})),
+        talk.record.has("item_1"),
     )
 
 
-def fork(talk: Conversation) -> Conversation:
+def fork(conversation: Conversation) -> Conversation:
     """Copy what a fact can change; deepcopy takes ten times as long."""
-    twin = copy.copy(talk)
-    for name in ("_turn", "_patience", "_timers"):
-        setattr(twin, name, copy.copy(getattr(talk, name)))
-    twin._record = copy.copy(talk._record)
-    twin._record._memory = copy.copy(talk._record._memory)
-    twin._record._memory._entries = dict(talk._record._memory._entries)
-    twin._replies = copy.copy(talk._replies)
-    twin._replies._open = {key: copy.copy(reply) for key, reply in talk._replies._open.items()}
-    twin._replies._cut = dict(talk._replies._cut)
+    twin = copy.copy(conversation)
+    talk = twin._talk = copy.copy(conversation._talk)
+    for name in ("turn", "patience", "timers", "lost_cards", "budget", "record", "replies"):
+        setattr(talk, name, copy.copy(getattr(talk, name)))
+    talk.record._memory = copy.copy(talk.record._memory)
+    talk.record._memory._entries = dict(talk.record._memory._entries)
+    talk.replies._open = {key: copy.copy(reply) for key, reply in talk.replies._open.items()}
+    talk.replies._cut = dict(talk.replies._cut)
     return twin
 
 
-def walk(rules: Rules) -> set[Road]:
+def walk(rules: Rules, budget: Budget, without: set[type[e.Event]]) -> set[Road]:
     """Search breadth first through every situation; handle() itself asserts that no other road is taken."""
-    first = Conversation(rules, Patience(lambda: 0.5), STORED)
+    first = Conversation(rules, Patience(lambda: 0.5), STORED, copy.copy(budget))
     seen = {situation(first)}
     todo = deque([(first, 100.0)])
     roads: set[Road] = set()
     while todo:
         talk, now = todo.popleft()
         for event, at in events_for(talk, now):
+            if type(event) in without:
+                continue
             after = fork(talk)
             before = after.state
             after.handle(event, at)
@@ -131,7 +172,7 @@ def walk(rules: Rules) -> set[Road]:
 
 
 def test_every_declared_road_is_walked() -> None:
-    walked = set().union(*(walk(rules) for rules in RULES))
+    walked = set().union(*(walk(*case) for case in CASES))
     declared = {
         (state, kind, to) for state, moves in MOVES.items() for kind, tos in moves.items() for to in tos
     }
