@@ -6,21 +6,23 @@ import base64
 import json
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pytest
 
 from device.core import events as e
 from device.core.grant import Grant, GrantRequest
 from device.net.attempt import Attempt
 from device.net.backend import CompanionBackend
+from rig.proxy import Proxy
 from tests.device.net.test_downlink import FakeHeard, FakePlayer
 from tests.servers import http_server, until, ws_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pytest
     from websockets.sync.server import ServerConnection
 
 REQUEST = GrantRequest("default", "push_to_talk", "client", None, 0)
@@ -33,9 +35,11 @@ class Rig:
         self.events: queue.SimpleQueue[e.Event] = queue.SimpleQueue()
         self.player = FakePlayer(heard=FakeHeard("3.1", "i1", 30))
 
-    def start(self, backend: Any, request: GrantRequest = REQUEST) -> Attempt:
+    def start(
+        self, backend: Any, request: GrantRequest = REQUEST, number: int = 3, **options: Any
+    ) -> Attempt:
         return Attempt(
-            3,
+            number,
             backend,
             request,
             (),
@@ -43,6 +47,7 @@ class Rig:
             now=lambda: 1000.0,
             clock_offset_s=0.0,
             on_event=self.events.put,
+            **options,
         )
 
     def next(self) -> e.Event:
@@ -203,3 +208,130 @@ def test_a_token_refused_at_the_upgrade_is_minted_once_more_too() -> None:
         assert told.text.endswith("HTTP 403; asking for a new session")
         assert isinstance(end, e.Lost)
         assert len(backend.asked) == 2
+
+
+def refusing(*statuses: int) -> Callable[[ServerConnection, Any], Any]:
+    """Refuse the first upgrades with these statuses."""
+    left = list(statuses)
+    return lambda peer, _request: peer.respond(left.pop(0), "") if left else None
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_secret_that_expired_on_the_way_is_minted_once_more_for_the_same_session(status: int) -> None:
+    request = msgspec.structs.replace(REQUEST, resume_session="s-old")
+    got: list[Any] = []
+    with (
+        ws_server(lambda peer: session(peer, got), process_request=refusing(status)) as url,
+        http_server(grant(url)) as backend,
+    ):
+        rig = Rig()
+        attempt = rig.start(CompanionBackend(backend.url, "t"), request)
+        told = rig.next()
+        assert isinstance(told, e.Troubled)
+        assert told.text.endswith(f"HTTP {status}; asking for a new session")
+        assert isinstance(rig.next(), e.Opened)
+        attempt.cancel()
+        attempt.join(5)
+    assert [json.loads(body)["resume_session"] for _, _, body in backend.asked] == ["s-old", "s-old"]
+
+
+def test_a_new_secret_that_is_refused_too_is_the_end_and_says_what_to_check() -> None:
+    with (
+        ws_server(opening, process_request=refusing(401, 401, 401)) as url,
+        http_server(grant(url)) as backend,
+    ):
+        rig = Rig()
+        rig.start(CompanionBackend(backend.url, "t"))
+        rig.next()
+        lost = rig.next()
+    assert isinstance(lost, e.Lost)
+    assert lost.fatal
+    assert lost.reason.endswith("a new secret was refused too: check the key and the model at the backend")
+    assert len(backend.asked) == 2
+
+
+def test_an_upgrade_s_retry_after_is_told() -> None:
+    with Proxy("ws://127.0.0.1:1") as proxy, http_server(grant(proxy.url)) as backend:
+        proxy.answer("429 Too Many Requests", Retry_After="3")
+        rig = Rig()
+        rig.start(CompanionBackend(backend.url, "t"))
+        lost = rig.next()
+    assert isinstance(lost, e.Lost)
+    assert (lost.fatal, lost.retry_after_s) == (False, 3.0)
+
+
+@pytest.mark.parametrize("is_set", [True, False, None])
+def test_a_date_that_does_not_fit_a_clock_that_is_not_set_waits_for_time_sync(*, is_set: bool | None) -> None:
+    old = json.dumps({"dialect": "openai", "url": "ws://127.0.0.1:1", "expires_at": 900}).encode()
+    rig = Rig()
+    with http_server((200, old, {})) as backend:
+        rig.start(CompanionBackend(backend.url, "t"), clock_is_set=lambda: is_set)
+        lost = rig.next()
+    assert isinstance(lost, e.Lost)
+    assert not lost.fatal
+    assert lost.reason.endswith("the clock is not set yet: waits for time sync") is (is_set is False)
+
+
+class HangingBackend:
+    """Gives its grant when it is let go, and counts how many mints are under way at once."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.go = threading.Event()
+        self.most = self.now = 0
+
+    def mint(self, _request: GrantRequest, _now: float) -> Grant:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        self.go.wait(10)
+        self.now -= 1
+        return Grant("openai", self.url)
+
+
+def test_an_attempt_waits_for_the_older_one_to_end() -> None:
+    got: list[Any] = []
+    with ws_server(lambda peer: session(peer, got)) as url:
+        backend, rig = HangingBackend(url), Rig()
+        older = rig.start(backend)
+        until(lambda: backend.now)
+        older.cancel()
+        newer = rig.start(backend, number=4, after=older)
+        backend.go.set()
+        assert rig.next() == e.Opened(4, "sess_1", "", "fresh")
+        assert backend.most == 1
+        newer.cancel()
+        newer.join(5)
+
+
+def test_an_older_attempt_that_does_not_end_is_left_behind_and_its_grant_never_used() -> None:
+    connections: list[ServerConnection] = []
+    with ws_server(connections.append) as url:
+        hanging, rig = HangingBackend(url), Rig()
+        older = rig.start(hanging)
+        until(lambda: hanging.now)
+        older.cancel()
+        with http_server((503, b"{}", {})) as backend:
+            rig.start(CompanionBackend(backend.url, "t"), number=4, after=older)
+            lost = rig.next()
+        assert isinstance(lost, e.Lost)
+        assert lost.attempt == 4
+        hanging.go.set()
+        older.join(5)
+    assert connections == []
+    assert rig.events.empty()
+
+
+@pytest.mark.parametrize("stage", ["minting", "connecting"])
+def test_a_cancel_ends_an_attempt_whose_peer_hangs(stage: str) -> None:
+    rig = Rig()
+    with ws_server(opening) as url, Proxy(url) as proxy:
+        proxy.black_hole()
+        hanging = proxy.url.replace("ws:", "http:") if stage == "minting" else ""
+        with http_server(grant(proxy.url)) as backend:
+            attempt = rig.start(CompanionBackend(hanging or backend.url, "t"))
+            until(lambda: proxy.connections)
+            attempt.cancel()
+            began = time.monotonic()
+            attempt.join(5)
+            assert time.monotonic() - began < 3
+    assert rig.events.empty()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from typing import Any
 
 import msgspec
@@ -10,8 +12,10 @@ import pytest
 
 from device.core.grant import Auth, GrantRequest
 from device.errors import BackendError
-from device.net.backend import Backend, CompanionBackend
-from tests.servers import Answer, http_server
+from device.net.backend import Backend, CompanionBackend, get
+from device.net.cancel import CancelledError, CancelScope
+from rig.proxy import Proxy
+from tests.servers import Answer, http_server, until
 
 REQUEST = GrantRequest("default", "push_to_talk", "client", "sess_0", 2)
 GRANT = {
@@ -73,7 +77,13 @@ def test_the_companion_is_asked_with_the_token_and_its_grant_is_read() -> None:
         ((200, b"{}", {"Content-Encoding": "gzip"}), "cannot be reached", False, None),
         (
             (200, b"<html>hi", {"Content-Type": "text/html"}),
-            "text/html where JSON belongs",
+            "text/html where JSON belongs; is this network's login page (a captive portal) in between?",
+            False,
+            None,
+        ),
+        (
+            (302, b"", {"Location": "http://login.cafe.example/portal?user=1"}),
+            "redirects to http://login.cafe.example/portal; is this network's login page",
             False,
             None,
         ),
@@ -124,3 +134,39 @@ def test_a_backend_that_is_down_is_one_line() -> None:
     with pytest.raises(BackendError, match=r"cannot be reached: .*refused") as caught:
         companion(url).mint(REQUEST, NOW)
     assert not caught.value.fatal
+
+
+def test_the_token_follows_no_redirect() -> None:
+    with http_server(ok(GRANT)) as other, http_server((307, b"", {"Location": other.url})) as first:
+        with pytest.raises(BackendError, match="redirects to"):
+            companion(first.url).mint(REQUEST, NOW)
+        assert other.asked == []
+
+
+@pytest.mark.parametrize("drips", [True, False])
+def test_an_answer_that_drips_or_stalls_has_a_limit_in_all(drips: bool) -> None:
+    with http_server(ok({})) as server, Proxy(server.url) as proxy:
+        if drips:
+            proxy.drip(50, "down")
+        else:
+            proxy.black_hole()
+        began = time.monotonic()
+        with pytest.raises(BackendError, match=r"did not answer within 0\.5 s"):
+            get(proxy.url, 0.5)
+        assert time.monotonic() - began < 5
+        proxy.resume()
+        until(lambda: proxy.open == 0)  # what was left behind has been closed
+
+
+def test_a_request_that_is_cancelled_ends_and_its_connection_with_it() -> None:
+    scope = CancelScope()
+    with http_server(ok(GRANT)) as server, Proxy(server.url) as proxy:
+        proxy.stall("down")
+        timer = threading.Timer(0.2, scope.cancel)
+        timer.start()
+        began = time.monotonic()
+        with scope, pytest.raises(CancelledError):
+            companion(proxy.url).mint(REQUEST, NOW)
+        assert time.monotonic() - began < 5
+        proxy.resume()
+        until(lambda: proxy.open == 0)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
+import inspect
 import socket
 import threading
 import time
@@ -19,6 +18,7 @@ from websockets.frames import Frame, Opcode
 from device.core.grant import Auth, Grant
 from device.errors import LinkError
 from device.net.link import Link
+from rig.proxy import Proxy
 from tests.servers import until, ws_server
 
 if TYPE_CHECKING:
@@ -158,16 +158,45 @@ def test_public_headers_are_sent() -> None:
     assert seen == ["realtime=v1"]
 
 
-@pytest.mark.parametrize(
-    ("code", "fatal"), [(1000, False), (1001, False), (1011, False), (3000, True), (4000, True), (4099, True)]
-)
-def test_a_server_s_close_is_told_with_its_code(code: int, *, fatal: bool) -> None:
+CLOSES = {  # code: (fatal, not to be dialled sooner)
+    1000: (False, None),
+    1001: (False, None),
+    1008: (False, None),
+    1011: (False, None),
+    1012: (False, 1.0),
+    1013: (False, 1.0),
+    3000: (True, None),
+    4000: (True, None),
+    4099: (True, None),
+}
+
+
+@pytest.mark.parametrize("code", CLOSES)
+def test_a_server_s_close_is_told_with_its_code(code: int) -> None:
     with ws_server(lambda peer: peer.close(code, "so\x1bit is")) as url:
         link = Link(Grant("openai", url))
         with pytest.raises(LinkError, match=f"closed the session with {code} so it is") as caught:
             link.receive()
-        assert caught.value.fatal is fatal
+        assert (caught.value.fatal, caught.value.retry_after_s) == CLOSES[code]
         assert caught.value.code == code
+        link.close()
+
+
+@pytest.mark.parametrize(
+    ("payload", "line"),
+    [(b"", "closed the session with 1005"), (b"\x03\xee", "broke: Invalid close opcode 1006")],
+)
+def test_a_close_without_a_code_or_with_one_that_may_not_be_sent_is_told(payload: bytes, line: str) -> None:
+    def close(peer: ServerConnection) -> None:
+        peer.socket.sendall(Frame(Opcode.CLOSE, payload).serialize(mask=False))
+        with contextlib.suppress(ConnectionClosed):
+            peer.recv()
+
+    with ws_server(close) as url:
+        link = Link(Grant("openai", url))
+        with pytest.raises(LinkError, match=line) as caught:
+            link.receive()
+        assert not caught.value.fatal
         link.close()
 
 
@@ -184,10 +213,26 @@ def test_a_refusal_is_one_line() -> None:
         port = closed.getsockname()[1]
     with pytest.raises(LinkError, match="no session with"):
         Link(Grant("openai", f"ws://127.0.0.1:{port}"))
-    with ws_server(echo, process_request=lambda peer, _request: peer.respond(404, "none")) as url:
-        with pytest.raises(LinkError, match="HTTP 404") as caught:
-            Link(Grant("openai", url))
-        assert caught.value.fatal
+
+
+REFUSALS = {  # HTTP status: (words, fatal, seconds)
+    "404 Not Found": ("HTTP 404", True, None),
+    "401 Unauthorized": ("HTTP 401", False, None),
+    "429 Too Many Requests": ("HTTP 429", False, 3.0),
+    "502 Bad Gateway": ("HTTP 502", False, 3.0),
+    "200 OK": ("HTTP 200 where a session belongs; .*captive portal", False, 3.0),
+    "511 Network Authentication Required": ("HTTP 511 .*captive portal", False, 3.0),
+}
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+def test_an_upgrade_that_is_refused_is_told_with_its_status(status: str) -> None:
+    words, fatal, after_s = REFUSALS[status]
+    with Proxy("ws://127.0.0.1:1") as proxy:
+        proxy.answer(status, b"<html>", **({"Retry_After": "3"} if after_s else {"Retry_After": "soon"}))
+        with pytest.raises(LinkError, match=words) as caught:
+            Link(Grant("openai", proxy.url))
+    assert (caught.value.fatal, caught.value.retry_after_s) == (fatal, after_s)
 
 
 def test_a_handshake_that_waits_is_given_up() -> None:
@@ -222,34 +267,82 @@ def test_text_that_is_no_text_is_given_as_binary() -> None:
         link.close()
 
 
-def test_a_peer_that_answers_no_ping_is_gone() -> None:
-    """A listener that shakes hands by hand and then never reads or writes: a half-open link."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def mute() -> None:
-            peer, _ = listener.accept()
-            request = peer.recv(4096).decode()
-            key = request.split("Sec-WebSocket-Key: ")[1].split("\r\n")[0]
-            accept = (key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()
-            token = base64.b64encode(hashlib.sha1(accept).digest())  # noqa: S324 # RFC 6455 asks for it
-            lines = ("HTTP/1.1 101 ok", "Upgrade: websocket", "Connection: Upgrade")
-            peer.sendall(
-                ("\r\n".join(lines) + f"\r\nSec-WebSocket-Accept: {token.decode()}\r\n\r\n").encode()
-            )
-            done.wait(10)
-            peer.close()
-
-        done = threading.Event()
-        thread = threading.Thread(target=mute)
-        thread.start()
-        link = Link(Grant("openai", f"ws://127.0.0.1:{listener.getsockname()[1]}"), idle_silence_s=0.2)
+def test_a_handshake_that_drips_is_given_up() -> None:
+    with ws_server(echo) as url, Proxy(url) as proxy:
+        proxy.drip(50, "down")
         began = time.monotonic()
-        with pytest.raises(LinkError, match="nothing heard"):
+        with pytest.raises(LinkError, match=r"within 0\.5 s"):
+            Link(Grant("unmute", proxy.url), open_limit_s=0.5)
+        assert time.monotonic() - began < 5
+        until(lambda: proxy.open == 0)  # what was left behind has been closed
+
+
+@pytest.mark.parametrize(("talks", "limit"), [(True, "0.6"), (False, "1.5")])
+def test_a_half_open_link_is_gone_soon_while_somebody_talks_and_later_at_rest(
+    limit: str, *, talks: bool
+) -> None:
+    with ws_server(echo) as url, Proxy(url) as proxy:
+        link = Link(Grant("openai", proxy.url), talk_silence_s=0.6, idle_silence_s=1.5)
+        link.talking(talks)
+        proxy.black_hole()
+        began = time.monotonic()
+        with pytest.raises(LinkError, match=f"nothing heard for {limit} s"):
             link.receive()
         assert time.monotonic() - began < 5
-        done.set()
-        thread.join()
+        link.close(0)
+
+
+def test_the_device_s_own_limits_are_five_seconds_and_thirty() -> None:
+    options = inspect.signature(Link).parameters
+    tick_s = 0.25
+    assert options["talk_silence_s"].default + tick_s <= 5.0
+    assert options["idle_silence_s"].default + tick_s <= 30.0
+
+
+def test_a_talk_that_begins_asks_for_a_sign_of_life_at_once() -> None:
+    with ws_server(echo) as url, Proxy(url) as proxy:
+        link = Link(Grant("openai", proxy.url), talk_silence_s=0.6)
+        before = proxy.passed("up")
+        link.talking(on=True)
+        until(lambda: proxy.passed("up") > before)
+        link.close(0)
+
+
+def test_a_stall_that_ends_in_time_loses_nothing() -> None:
+    with ws_server(echo) as url, Proxy(url) as proxy:
+        link = Link(Grant("openai", proxy.url), talk_silence_s=3.0)
+        link.talking(on=True)
+        proxy.stall()
+        timer = threading.Timer(1.0, proxy.resume)
+        timer.start()
+        for n in range(20):
+            link.send(str(n))
+        assert [link.receive() for _ in range(20)] == [str(n) for n in range(20)]
+        timer.join()
         link.close()
+
+
+def test_pings_keep_a_quiet_link_alive() -> None:
+    with ws_server(echo) as url:
+        link = Link(Grant("openai", url), talk_silence_s=0.9)
+        link.talking(on=True)
+        timer = threading.Timer(2.0, link.send, ("still here",))
+        timer.start()
+        assert link.receive() == "still here"
+        timer.join()
+        link.close()
+
+
+def test_a_message_that_drips_is_given_up() -> None:
+    with ws_server(echo) as url, Proxy(url) as proxy:
+        link = Link(Grant("openai", proxy.url), talk_silence_s=0.5, idle_silence_s=1.0)
+        proxy.drip(20, "down")
+        link.send("x" * 10_000)
+        began = time.monotonic()
+        with pytest.raises(LinkError, match="a message dripped for too long"):
+            link.receive()
+        assert time.monotonic() - began < 5
+        link.close(0)
 
 
 def test_a_session_that_is_not_opened_in_time_is_given_up() -> None:
