@@ -115,7 +115,7 @@ MOVES: dict[State, Moves] = {
         {
             **_notes(_S.LISTENING),
             **_always(_S.LISTENING),
-            e.CardLost: _S.READY,
+            e.CardLost: (_S.LISTENING, _S.READY),
             e.Pressed: (_S.LISTENING, _S.READY),
             e.Released: (_S.LISTENING, _S.AWAITING, _S.READY),
             e.Held: (_S.LISTENING, _S.READY),
@@ -134,7 +134,6 @@ MOVES: dict[State, Moves] = {
         {
             **_notes(_S.AWAITING),
             **_always(_S.AWAITING),
-            e.CardLost: (_S.AWAITING, _S.READY),
             e.Pressed: (_S.AWAITING, _S.LISTENING),
             e.Woken: (_S.AWAITING, _S.LISTENING),
             e.Typed: _S.AWAITING,
@@ -153,7 +152,6 @@ MOVES: dict[State, Moves] = {
         {
             **_notes(_S.SPEAKING),
             **_always(_S.SPEAKING),
-            e.CardLost: (_S.SPEAKING, _S.READY, _S.IDLE),
             e.Pressed: (_S.SPEAKING, _S.LISTENING, _S.CONNECTING),
             e.Woken: (_S.SPEAKING, _S.LISTENING, _S.CONNECTING),
             e.Typed: (_S.SPEAKING, _S.AWAITING, _S.CONNECTING),

@@ -133,18 +133,15 @@ def forgotten(talk: Talk, _event: e.Forgotten, now: float) -> Actions:
 
 
 def card_lost(talk: Talk, event: e.CardLost, now: float) -> Actions:
-    """Without a microphone there is no turn, without a speaker no reply."""
+    """Without a microphone there is no turn; a reply waits for its speaker."""
     talk.lost_cards[event.side] = event.reason
     told: Actions = [a.Tell("error", f"the {event.side} is missing: {event.reason}")]
-    match talk.state:
-        case State.LISTENING:
-            return [*talk.end_talk(now), a.Chime("lost"), *told]
-        case State.CONNECTING | State.RETRYING if talk.turn and not talk.turn.ended:
-            return talk.lost_turn(f"the {event.side} is missing: {event.reason}")
-        case State.AWAITING | State.SPEAKING if event.side == "speaker":
-            cut = talk.interrupt(now)
-            talk.rest(now)
-            return [*cut, a.CloseTurn(), *told]
+    if event.side == "speaker" or not talk.turn or talk.turn.ended:
+        return told
+    if talk.state is State.LISTENING:
+        return [*talk.end_talk(now), a.Chime("lost"), *told]
+    if talk.state in _UNCONNECTED:
+        return talk.lost_turn(f"the {event.side} is missing: {event.reason}")
     return told
 
 

@@ -70,7 +70,7 @@ def withdrawn(talk: Talk, _event: e.Withdrawn, now: float) -> Actions:
     cut_off = talk.interrupt(now)
     if talk.state is State.AWAITING:  # another reply follows, to what was said over this one
         return cut_off
-    if talk.ear == "server" and talk.turn and not talk.turn.ended:
+    if talk.ear == "server" and talk.turn and not talk.turn.ended and not talk.deaf:
         talk.turn.speech = True
         talk.listen(now)
         return cut_off
@@ -91,6 +91,8 @@ def heard(talk: Talk, event: e.ReplyHeard, now: float) -> Actions:
     if talk.broken_off:
         talk.broken_off = False
         told.append(a.Chime("lost"))
+    if talk.replies:  # what had not begun to sound when the session went is not waited for
+        told += talk.interrupt(now)
     return [*told, *talk.after_reply(now, tail_ms=talk.rules.tail_ms if talk.rules.half_duplex else 0)]
 
 

@@ -107,6 +107,7 @@ def lost(talk: Talk, event: e.Lost, now: float) -> Actions:
         case State.SPEAKING:  # what has come is heard out, the rest is not pretended
             finish = [a.FinishReply(reply_id) for reply_id in talk.replies.break_off()]
             talk.broken_off = bool(finish)
+            told += [a.DetachTurn()] if talk.turn else []
             return [*told, a.Tell("warning", f"lost the session while speaking: {event.reason}"), *finish]
         case State.READY:
             talk.rest(now)

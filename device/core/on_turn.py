@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from device.core.moves import State
-from device.core.talk import Actions, Talk, Turn
-
 if TYPE_CHECKING:
     from device.core import events as e
+    from device.core.talk import Actions, Talk
 
 
 def speech_started(talk: Talk, event: e.SpeechStarted, now: float) -> Actions:
@@ -23,13 +22,12 @@ def speech_started(talk: Talk, event: e.SpeechStarted, now: float) -> Actions:
 
 def _talked_over(talk: Talk, event: e.SpeechStarted, now: float) -> Actions:
     """The user goes on before the reply sounds, or, where the echo is cancelled, speaks over it."""
-    if talk.rules.mode != "open_mic" or event.source != talk.ear or not talk.up:
+    if talk.rules.mode != "open_mic" or event.source != talk.ear or not talk.up or talk.deaf:
         return []
     if talk.state is State.SPEAKING and talk.rules.half_duplex:
         return []
     cut = talk.interrupt(now)
-    if talk.ear == "server":  # its uplink is open all along
-        talk.turn = talk.turn or Turn(began=now, hands_free=True)
+    if talk.ear == "server" and talk.turn and not talk.turn.ended:  # its uplink is open all along
         talk.turn.speech = True
         talk.listen(now)
         return cut

@@ -76,6 +76,11 @@ class Talk:
         return "server" if self.rules.turn_end == "server" and self.rules.mode == "open_mic" else "local"
 
     @property
+    def deaf(self) -> bool:
+        """Whether nobody should be listened to: the microphone is muted, or a side of the card is missing."""
+        return self.muted or bool(self.lost_cards)
+
+    @property
     def running(self) -> set[str]:
         """The timers that count now."""
         names = set(_TIMERS[self.state])
@@ -197,9 +202,10 @@ class Talk:
     def after_reply(self, now: float, tail_ms: int) -> Actions:
         """Nobody speaks any more: listen again in an open talk, else stand by."""
         self._stop("answer")
-        if self.rules.mode == "push_to_talk" or self.writing or self.lost_cards:
+        if self.rules.mode == "push_to_talk" or self.writing or self.deaf:
+            shut: Actions = [a.DiscardTurn()] if self.turn and not self.turn.ended else []
             self.rest(now)
-            return []
+            return shut
         if self.up and self.turn and not self.turn.ended:  # the uplink was open all along
             self.turn = Turn(began=now, hands_free=True)
             self.listen(now)
