@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+GPIO = '[panel]\ndriver = "gpio"\nbutton = 23\nled = 25\n'
+BUTTON = 23
 _TONE_SHARE = float(
     1 / (1 - 2 / np.pi * np.arcsin(1000 / 8000))
 )  # samples of a tone near zero are not counted

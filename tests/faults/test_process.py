@@ -16,13 +16,11 @@ import pytest
 from device.errors import StateError
 from device.system.watchdog import LIMIT_S
 from rig.gpio import chip
-from tests.faults.scene import Scene, scene, supervised
+from tests.faults.scene import BUTTON, GPIO, Scene, scene, supervised
 from tests.servers import until
 
 _SLACK_S = 3.0  # for a busy machine
 _END_S = 2.0
-_GPIO = '[panel]\ndriver = "gpio"\nbutton = 23\nled = 25\n'
-_BUTTON = 23
 
 
 @pytest.mark.parametrize("part", ["microphone", "speaker", "main loop"])
@@ -97,7 +95,7 @@ def test_whichever_thread_dies_the_process_ends_says_which_and_is_started_again(
 
 @pytest.mark.skipif(chip.missing() is not None, reason=str(chip.missing()))
 def test_the_panels_threads_are_no_exception(tmp_path: Path) -> None:
-    with chip.FakeChip(tmp_path) as fake, supervised(tmp_path, more=_GPIO, env=fake.env) as one:
+    with chip.FakeChip(tmp_path) as fake, supervised(tmp_path, more=GPIO, env=fake.env) as one:
         for name in (name for name in one.threads() if name in ("panel", "light")):
             assert f"{name} died" in _die(one, f"die {name}")
 
@@ -197,14 +195,14 @@ def test_a_button_held_for_ever_ends_the_turn_with_a_reason_and_the_next_press_w
 
 @pytest.mark.skipif(chip.missing() is not None, reason=str(chip.missing()))
 def test_a_bouncing_contact_is_one_press_and_two_hundred_of_them_leave_nothing_behind(tmp_path: Path) -> None:
-    with chip.FakeChip(tmp_path) as fake, supervised(tmp_path, more=_GPIO, env=fake.env) as one:
-        fake.storm(_BUTTON, 0, bounces=20, every_us=500)
+    with chip.FakeChip(tmp_path) as fake, supervised(tmp_path, more=GPIO, env=fake.env) as one:
+        fake.storm(BUTTON, 0, bounces=20, every_us=500)
         one.reach("listening")
-        fake.storm(_BUTTON, 1, bounces=20, every_us=500)
+        fake.storm(BUTTON, 1, bounces=20, every_us=500)
         size = _Size(one)
         for _ in range(200):
-            fake.storm(_BUTTON, 0, bounces=5, every_us=1000)
+            fake.storm(BUTTON, 0, bounces=5, every_us=1000)
             threading.Event().wait(0.03)  # 1,000 a minute
-            fake.storm(_BUTTON, 1, bounces=5, every_us=1000)
+            fake.storm(BUTTON, 1, bounces=5, every_us=1000)
             threading.Event().wait(0.03)
         size.assert_unchanged()
