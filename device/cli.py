@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
             ["pressel ctl press", "pressel ctl volume 60", "pressel ctl status --json", "pressel ctl watch"],
         )
     )
+    _record_commands(commands)
     demo = _command(
         commands,
         "demo",
@@ -91,6 +92,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
+
+
+def _record_commands(commands: Any) -> None:
+    ledger = _command(
+        commands,
+        "ledger",
+        _ledger,
+        "show when sound left this device, why, how much and where to",
+        ["pressel ledger", "pressel ledger --since 2026-01-31", "pressel ledger --json"],
+    )
+    ledger.add_argument("--since", help="from this local date or time on, as 2026-01-31 or 2026-01-31T18:00")
+    bundle = _command(
+        commands,
+        "bundle",
+        _bundle,
+        "pack what a bug report needs, without secrets and without words",
+        ["pressel bundle", "pressel bundle --out report.tar.gz"],
+    )
+    bundle.add_argument("--out", type=Path, help="the archive (default: a dated name in this folder)")
+    for parser in (ledger, bundle):
+        _config_options(parser)
+        _json_option(parser)
 
 
 def _described(
@@ -230,6 +253,33 @@ def _print_answer(answer: dict[str, Any]) -> None:
     for key, value in answer.items():
         if key != "ok":
             print(f"{key}: {json.dumps(value) if isinstance(value, dict | list) else value}")
+
+
+def _ledger(options: argparse.Namespace) -> int:
+    from device.config import load  # noqa: PLC0415 # only what this command needs
+    from device.ledger_table import account_of, facts, notice, table  # noqa: PLC0415 # the same
+
+    folder = Path(load(options.config, options.board).config.state.dir)
+    account = account_of(folder, options.since)
+    broken = notice(account)
+    if broken:
+        print(f"pressel: {broken}", file=sys.stderr)
+    print(json.dumps(facts(account), indent=2) if options.json else "\n".join(table(account)))
+    return 0
+
+
+def _bundle(options: argparse.Namespace) -> int:
+    from device.bundle import default_name, pack  # noqa: PLC0415 # only what this command needs
+
+    out = options.out or Path(default_name())
+    packed = pack(
+        options.config, options.board, out, lambda name: print(f"packing {name}", file=sys.stderr, flush=True)
+    )
+    if options.json:
+        print(json.dumps({"file": str(out), "packed": packed}, indent=2))
+    else:
+        print(f"{out}: {', '.join(packed)}\nSecrets were removed; look into it before you send it.")
+    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:

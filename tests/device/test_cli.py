@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 OWNER = 'board = "simulated"\n[backend]\nurl = "http://127.0.0.1:1"\ntoken_file = "t"\n'
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["config"], ["devices"], ["ctl"], ["demo"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["config"], ["devices"], ["ctl"], ["ledger"], ["bundle"], ["demo"]]
+)
 def test_every_command_has_help_with_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])
@@ -47,6 +49,39 @@ def test_a_wrong_configuration_is_78_and_one_line(tmp_path: Path, capsys: pytest
 def test_no_daemon_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ctl", "status", "--socket", str(tmp_path / "none.sock")]) == 1
     assert "not running" in capsys.readouterr().err
+
+
+def test_the_ledger_is_read_without_a_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ledger.jsonl").write_text(
+        '{"id":"a","begun":"2026-11-21T10:00:00Z","ended":"2026-11-21T10:00:02Z","why":"wake",'
+        '"endpoint":"e","host":"h","seconds":2.0,"bytes":96000}\nbroken\n'
+    )
+    file = tmp_path / "c.toml"
+    file.write_text(f'{OWNER}[state]\ndir = "{tmp_path}"\n')
+    assert main(["ledger", "--config", str(file), "--json"]) == 0
+    out, errors = capsys.readouterr()
+    assert json.loads(out)["intervals"][0]["why"] == "wake"
+    assert errors == "pressel: 1 lines of the ledger are broken and were passed over\n"
+    assert main(["ledger", "--config", str(file), "--since", "2026-11-20"]) == 0
+    assert "2.00 s" in capsys.readouterr().out
+    assert main(["ledger", "--config", str(file), "--since", "soon"]) == 78
+
+
+def test_the_bundle_says_what_it_packed_and_that_it_wants_to_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(f'{OWNER}[state]\ndir = "{tmp_path}"\n')
+    out = tmp_path / "b.tar.gz"
+    assert main(["bundle", "--config", str(file), "--out", str(out)]) == 0
+    said, progress = capsys.readouterr()
+    assert "config.json" in said
+    assert "look into it before you send it" in said
+    assert "status.json" in progress
+    assert main(["bundle", "--config", str(file), "--out", str(out), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["file"] == str(out)
+    assert "log.txt" in told["packed"]
 
 
 def test_run_loads_nothing_of_the_companion_the_demo_or_matplotlib() -> None:
