@@ -182,7 +182,7 @@ def test_the_conversation_is_resumed_after_a_kill(tmp_path: Path) -> None:
             one.talk()
             session = next(event for event in events if event["event"] == "session")
         assert session["rung"] == "seeded"
-        assert server.seeds > 0
+        assert server.seeds
 
 
 def test_a_backend_that_is_down_is_told_and_the_daemon_goes_on(tmp_path: Path) -> None:
