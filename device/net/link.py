@@ -29,6 +29,8 @@ _FATAL_CLOSES = {3000, *range(4000, 4100)}
 _LATER_CLOSES = {1012, 1013}  # service restart, try again later: IANA, WebSocket Close Code Number Registry
 _LATER_S = 1.0
 _TICK_S = 0.25
+# The last two are what the library raises when another thread closes the socket that it is busy with.
+_BROKEN = (websocket.WebSocketException, OSError, ValueError, AttributeError)
 _NOT_OPENED = "the session was not opened in time"
 _OPTIONS = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 
@@ -112,7 +114,7 @@ class Link:
             except websocket.WebSocketTimeoutException:
                 self._check_life()
                 continue
-            except (websocket.WebSocketException, OSError, ValueError) as error:
+            except _BROKEN as error:
                 raise self._gone(printable(str(error)) or type(error).__name__) from None
             self._heard = time.monotonic()
             if opcode == ABNF.OPCODE_CLOSE:
@@ -179,7 +181,7 @@ class Link:
         except websocket.WebSocketTimeoutException:
             with self._wake:
                 self._fail(LinkError(f"the network to {self._where} is stalled: it takes no more bytes"))
-        except (websocket.WebSocketException, OSError) as error:
+        except _BROKEN as error:
             with self._wake:
                 self._fail(LinkError(f"sending to {self._where} failed: {printable(str(error))}"))
 
