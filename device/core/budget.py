@@ -64,7 +64,7 @@ class Budget:
         """Why no more may be spent now; None when some may."""
         for span, minutes, tokens, amount in self._spans():
             if minutes and amount.seconds >= minutes * 60:
-                return f"the {minutes} minutes of this {span} are used up; see [limits] in the configuration"
+                return f"the {minutes} min of this {span} are used up; see [limits] in the configuration"
             if tokens and amount.tokens >= tokens:
                 return f"the {tokens} tokens of this {span} are used up; see [limits] in the configuration"
         return None

@@ -21,11 +21,11 @@ def test_minutes_of_a_day_and_of_a_month_each_have_their_limit() -> None:
     assert budget.left_s == 20.0
     budget.add(seconds=20.0)
     assert budget.left_s == 0.0
-    assert "2 minutes of this day" in str(budget.refusal())
+    assert "2 min of this day" in str(budget.refusal())
     budget.today = "2026-11-22"
     assert budget.left_s == 60.0
     budget.add(seconds=60.0)
-    assert "3 minutes of this month" in str(budget.refusal())
+    assert "3 min of this month" in str(budget.refusal())
     budget.today = "2026-12-01"
     assert budget.refusal() is None
 

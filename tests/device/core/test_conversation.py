@@ -482,7 +482,7 @@ def test_the_minutes_of_a_day_are_counted_kept_announced_and_refused() -> None:
     assert told[1] == a.Chime("notice")
     told = pass_time(c, 121.0)
     assert kinds(told) == ["Hangup", "Chime", "Tell"]
-    assert "2 minutes of this day" in str(told[-1])
+    assert "2 min of this day" in str(told[-1])
     told = c.handle(e.Pressed(130.0), 130.0)
     assert told[0] == a.Chime("refused")
     assert kinds(c.handle(e.Typed("hello"), 130.0)) == ["Chime", "Tell"]
@@ -537,6 +537,23 @@ def test_forgetting_takes_the_memory_and_the_session() -> None:
     assert kinds(c.handle(e.Forgotten(), 0.0)) == ["Forget", "Tell"]
     assert c.turns == ()
     assert c.handle(e.Pressed(1.0), 1.0)[-1] == a.Connect(1, None, ())
+
+
+def test_an_end_in_a_reply_silences_it_hangs_up_and_keeps_what_was_heard() -> None:
+    c = talk()
+    to_speaking(c)
+    assert kinds(c.handle(e.Stopped(), 3.0)) == ["Interrupt", "Hangup"]
+    assert c.state is State.IDLE
+    kept = c.handle(e.ReplyCut("r1", 500, 1000), 3.0)[-1]
+    assert isinstance(kept, a.Remember)
+    assert (kept.turns[-1], kept.heard_ms) == (Turn("assistant", "once upon…"), 500)
+
+
+def test_an_end_in_a_turn_discards_it_and_at_rest_there_is_nothing_to_do() -> None:
+    c = talk()
+    assert c.handle(e.Stopped(), 0.0) == []
+    c.handle(e.Pressed(1.0), 1.0)
+    assert kinds(c.handle(e.Stopped(), 1.5)) == ["DiscardTurn", "Hangup"]
 
 
 def test_a_fresh_session_is_not_credited_with_old_turns() -> None:
