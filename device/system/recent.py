@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 MOST = 200
 _LONGEST_TEXT = 400
+_PAUSE_S = 1.0  # between two writes for errors in the log: a flood of them spares the card
 _TOLD = {"notice", "log"}  # the device's own words; the text of all others is somebody's
 
 
 class Recent(logging.Handler):
     """A ring of the last 200 events; as a handler of the log it takes warnings and errors as well.
 
-    What somebody said is kept as a number of characters. `save` writes `events.json` (mode 0600), and keeps
+    An error in the log is a fault, and written at once: the process may be about to end. What somebody said
+    is kept as a number of characters. `save` writes `events.json` (mode 0600), and keeps
     what the run before had left as `events.json.1`.
     """
 
@@ -37,6 +39,7 @@ class Recent(logging.Handler):
         self._saving = threading.Lock()
         self._asked = threading.Event()
         self._kept_older = False
+        self._error_at = float("-inf")
 
     def note(self, event: dict[str, Any]) -> None:
         """Keep an event; any thread."""
@@ -49,6 +52,9 @@ class Recent(logging.Handler):
             if record.exc_info and record.exc_info[1]:
                 text += f" ({type(record.exc_info[1]).__name__})"
             self.note({"event": "log", "at": record.created, "level": record.levelname.lower(), "text": text})
+            if record.levelno >= logging.ERROR and time.monotonic() - self._error_at > _PAUSE_S:
+                self._error_at = time.monotonic()
+                self.save(text)
 
     def events(self) -> list[dict[str, Any]]:
         """Return the events, oldest first, as they may be shown to others."""

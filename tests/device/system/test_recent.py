@@ -61,6 +61,18 @@ def test_warnings_of_the_log_are_kept_once(tmp_path: Path) -> None:
     assert [event["text"] for event in ring.events()] == ["this is odd", "it died (FileNotFoundError)"]
 
 
+def test_an_error_in_the_log_is_on_disk_when_the_call_returns(tmp_path: Path) -> None:
+    ring = Recent(tmp_path / "events.json")
+    log = logging.getLogger("device.test.recent.error")
+    log.addHandler(ring)
+    log.warning("not yet")
+    assert not (tmp_path / "events.json").exists()
+    log.error("the microphone has stood still")
+    assert saved(tmp_path / "events.json")["why"] == "the microphone has stood still"
+    log.error("a flood")
+    assert len(saved(tmp_path / "events.json")["events"]) == 2
+
+
 def test_what_the_run_before_left_is_kept_one_generation(tmp_path: Path) -> None:
     path = tmp_path / "events.json"
     for run in ("first", "second", "third"):
