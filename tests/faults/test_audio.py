@@ -89,11 +89,18 @@ def test_a_card_that_is_missing_at_the_start_is_waited_for(tmp_path: Path) -> No
         until(lambda: "microphone is missing" in log() and "speaker is missing" in log())
         before = on.captured()
         until(lambda: on.captured() > before + 25)  # its clock goes on
-        on.card.replug()
-        until(lambda: "microphone is back" in log() and "speaker is back" in log(), 15)
+        assert (log().count("microphone is missing"), log().count("speaker is missing")) == (1, 1)
+        with on.device.watch(20) as events:
+            on.device.ask("press")
+            assert next(event["sound"] for event in events if event["event"] == "chime") == "refused"
+            notice = next(event["text"] for event in events if event["event"] == "notice")
+            assert " is missing: " in notice
+            on.device.ask("release")
+            on.card.replug()
+            assert next(event["sound"] for event in events if event["event"] == "chime") == "back"
         until(lambda: not on.fault())
         assert on.turn() == pytest.approx(SAID_S, abs=0.05)
-        assert (log().count("microphone is missing"), log().count("microphone is back")) == (1, 1)
+        assert (log().count("microphone is back"), log().count("speaker is back")) == (1, 1)
 
 
 def test_without_a_microphone_the_speaker_still_answers_what_is_typed(tmp_path: Path) -> None:
@@ -124,7 +131,9 @@ def test_a_card_that_is_pulled_out_in_a_turn_is_told_and_the_next_turn_is_heard(
         assert on.turn() == pytest.approx(SAID_S, abs=0.05)
         on.device.ask("press")
         on.reach("listening")
-        on.card.unplug()
+        with on.device.watch(10) as events:
+            on.card.unplug()
+            assert next(event["sound"] for event in events if event["event"] == "chime") == "lost"
         until(on.fault)
         assert " is missing: " in on.fault()
         on.device.ask("release")
