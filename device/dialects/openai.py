@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _UPDATE_ID = "pressel_update"
 _FATAL_CODES = {"invalid_api_key", "beta_api_shape_disabled", "insufficient_quota"}
 _HARMLESS_CODES = {"response_cancel_not_active"}
+_TICK_S = 1.0
+_MOST_TICKS = 3  # that a reply is put off by another whose end does not come
 _MOST_REPLIES = 16  # and items, that are kept in mind
 _NO_TOOLS = '{"error": "this device has no tools"}'
 
@@ -32,6 +34,7 @@ _NO_TOOLS = '{"error": "this device has no tools"}'
 class OpenAIDialect(PlainDialect):
     """One session's protocol; what another shape of it spells otherwise is a method or an attribute here."""
 
+    ping_s = _TICK_S
     assistant_text = "output_text"  # the type of an assistant's words in an item
 
     shape_mend = '; use the GA profile: provider = "openai"'  # when the server takes this shape no more
@@ -42,7 +45,9 @@ class OpenAIDialect(PlainDialect):
         self._greeted = False
         self._opened = False
         self._active: dict[str, None] = {}  # replies that have begun and not ended, in order
+        self._cancelled: dict[str, None] = {}  # the same, but nobody wants to hear them
         self._create_due = False
+        self._waited = 0  # ticks, for the others to end
         self._latest = ""
         self._items: dict[str, tuple[str, int]] = {}  # of the latest replies, in order: whose, bytes received
         self._sounded: dict[str, None] = {}
@@ -77,10 +82,17 @@ class OpenAIDialect(PlainDialect):
     def request_reply(self) -> list[Decoded]:
         """Ask for a reply to what the server already knows."""
         self._items.clear()
-        if self._active:
-            self._create_due = True
+        self._create_due, self._waited = True, 0
+        return self._create()
+
+    def ping(self) -> list[Decoded]:
+        """A reply that is silent, or was cancelled, and does not end holds nobody up for long."""
+        self._waited += 1
+        if not self._create_due or self._waited < _MOST_TICKS:
             return []
-        return [send("response.create")]
+        self._active.clear()
+        self._cancelled.clear()
+        return self._create()
 
     def discard_turn(self) -> list[Decoded]:
         """Have the server drop audio that was appended and not committed."""
@@ -88,12 +100,12 @@ class OpenAIDialect(PlainDialect):
 
     def refuse_reply(self, reply_id: str) -> list[Decoded]:
         """Cancel a reply that nobody wants to hear."""
-        return [send("response.cancel", response_id=reply_id)] if reply_id in self._active else []
+        return self._cancel(reply_id) if reply_id in self._active else []
 
     def interrupt(self, item_id: str | None, heard_ms: int) -> list[Decoded]:
         """Cancel the reply and cut it to what was heard: `item_id` to `heard_ms`, later items to 0."""
         self._create_due = False
-        frames: list[Decoded] = [send("response.cancel", response_id=reply_id) for reply_id in self._active]
+        frames = [frame for reply_id in list(self._active) for frame in self._cancel(reply_id)]
         names = list(self._items)
         if item_id in self._items:
             unheard = names[names.index(item_id) :]
@@ -107,6 +119,11 @@ class OpenAIDialect(PlainDialect):
             )
         self._items.clear()
         return frames
+
+    def _cancel(self, reply_id: str) -> list[Decoded]:
+        del self._active[reply_id]
+        _note(self._cancelled, reply_id)
+        return [send("response.cancel", response_id=reply_id)]
 
     def refuse_tool(self, call_id: str) -> list[Decoded]:
         """Answer a call politely: there is no such tool here."""
@@ -205,6 +222,7 @@ class OpenAIDialect(PlainDialect):
             pcm = pcm[:-1]
         _note(self._sounded, message.response_id)
         if message.response_id in self._active:
+            self._waited = 0
             _, received = self._items.get(message.item_id, ("", 0))
             _note(self._items, message.item_id, (message.response_id, received + len(pcm)))
         if pcm:
@@ -212,14 +230,19 @@ class OpenAIDialect(PlainDialect):
         return found
 
     def _text_delta(self, message: wire.TextDelta) -> list[Decoded]:
+        if message.response_id not in self._active:  # too early, too late, or nobody wants to hear it
+            return []
         return [e.ReplyText(self._attempt, message.response_id, message.delta)]
 
     def _response_done(self, message: wire.ResponseEvent) -> list[Decoded]:
         response = message.response
         trouble = _trouble(response)
-        if response.id not in self._active:  # it never began, or has ended before
+        if (
+            response.id not in self._active and response.id not in self._cancelled
+        ):  # it never began, or has ended before
             return [e.Troubled(self._attempt, trouble)] if trouble else []
-        del self._active[response.id]
+        self._active.pop(response.id, None)
+        self._cancelled.pop(response.id, None)
         audio = response.id in self._sounded
         self._sounded.pop(response.id, None)
         self._odd.clear()
@@ -231,7 +254,7 @@ class OpenAIDialect(PlainDialect):
 
     def _create(self) -> list[Decoded]:
         """Ask for the reply that had to wait, once no other is being made."""
-        if self._active or not self._create_due:
+        if self._active or self._cancelled or not self._create_due:
             return []
         self._create_due = False
         return [send("response.create")]
@@ -250,6 +273,7 @@ class OpenAIDialect(PlainDialect):
         line = f"the provider reports {_fault_line(fault)}"
         if fault.code in _HARMLESS_CODES:  # nothing is being said: whatever was thought to be has ended
             self._active.clear()
+            self._cancelled.clear()
             return self._create()
         if fault.code == "session_expired":
             return [e.Lost(self._attempt, line)]

@@ -157,7 +157,7 @@ def test_an_interruption_cuts_the_item_that_sounded_and_those_behind_it() -> Non
         {"type": "conversation.item.truncate", "item_id": "i2", "content_index": 0, "audio_end_ms": 70},
         {"type": "conversation.item.truncate", "item_id": "i3", "content_index": 0, "audio_end_ms": 0},
     ]
-    assert sent(d.interrupt("i2", 70)) == [{"type": "response.cancel", "response_id": "r1"}]
+    assert d.interrupt("i2", 70) == []
 
 
 def test_never_more_is_claimed_heard_than_was_received() -> None:
@@ -295,6 +295,9 @@ def test_speech_transcripts_and_words() -> None:
     assert say(d, completed) == [e.UserSaid(7, "u1", "hello")]
     failed = say(d, {"type": f"{kind}.failed", "item_id": "u1", "error": {"code": "audio_unintelligible"}})
     assert "audio_unintelligible: no message" in str(failed)
+    word = {"type": "response.output_text.delta", "response_id": "r1", "delta": "Hi"}
+    assert say(d, word) == []  # of which reply?
+    started(d)
     for name in ("response.output_audio_transcript.delta", "response.output_text.delta"):
         assert say(d, {"type": name, "response_id": "r1", "delta": "Hi"}) == [e.ReplyText(7, "r1", "Hi")]
 
@@ -398,6 +401,32 @@ def test_null_stands_for_nothing_to_say() -> None:
     started(d, "r2")
     assert say(d, {"type": "response.done", "response": {"id": "r2", "output": None}})
     assert say(d, {"type": "rate_limits.updated", "rate_limits": None}) == []
+
+
+def ticks(d: OpenAIDialect, count: int) -> list[str]:
+    return [frame["type"] for _ in range(count) for frame in sent(d.ping())]
+
+
+def test_a_cancelled_reply_that_never_ends_holds_up_the_next_for_seconds_only() -> None:
+    d = dialect()
+    assert d.ping_s == 1.0
+    started(d)
+    d.interrupt(None, 0)
+    assert [m["type"] for m in sent(d.end_turn())] == ["input_audio_buffer.commit"]
+    assert ticks(d, 2) == []
+    say(d, delta("r1", "i1", b"\0\0"))  # it goes on and on
+    assert ticks(d, 1) == ["response.create"]
+    assert ticks(d, 9) == []
+
+
+def test_a_reply_that_still_sounds_is_waited_for_and_a_silent_one_is_not() -> None:
+    d = dialect()
+    started(d)
+    d.end_turn()
+    for _ in range(5):
+        say(d, delta("r1", "i1", b"\0\0"))
+        assert ticks(d, 2) == []
+    assert ticks(d, 1) == ["response.create"]
 
 
 def test_a_reply_whose_end_was_lost_does_not_hold_up_the_next() -> None:
