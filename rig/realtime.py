@@ -45,6 +45,7 @@ class RealtimeServer:
     url: str = ""
     realtime_url: str = ""
     audio: list[bytes] = field(default_factory=list)
+    sessions: list[list[bytes]] = field(default_factory=list)  # the audio of each, oldest first
     first_append: list[float] = field(default_factory=list)
     last_append: float = 0.0
     commits: list[float] = field(default_factory=list)
@@ -69,6 +70,10 @@ class RealtimeServer:
         """Return the user's audio since the last `forget`, as one signal."""
         return np.frombuffer(b"".join(self.audio), np.int16)
 
+    def heard_in(self, session: int) -> NDArray[np.int16]:
+        """Return the user's audio of one session, as one signal; -1 is the last."""
+        return np.frombuffer(b"".join(self.sessions[session]), np.int16)
+
     def forget(self) -> None:
         """Begin a new measurement."""
         for seen in (self.audio, self.first_append, self.commits, self.first_delta, self.truncated_ms):
@@ -84,9 +89,11 @@ class Talk:
         self._replies = 0
         self._cancel = threading.Event()
         self._fresh = True
+        self._heard: list[bytes] = []
 
     def run(self) -> None:
         self._server.peers.append(self._peer)
+        self._server.sessions.append(self._heard)
         self.say("session.created", session=self._session())
         try:
             for message in self._peer:
@@ -107,7 +114,8 @@ class Talk:
                     self._server.first_append.append(now)
                 self._fresh = False
                 self._server.last_append = now
-                self._server.audio.append(base64.b64decode(event["audio"]))
+                self._heard.append(base64.b64decode(event["audio"]))
+                self._server.audio.append(self._heard[-1])
             case "input_audio_buffer.commit":
                 self._server.commits.append(now)
                 self._fresh = True
