@@ -175,16 +175,24 @@ class Daemon:
         resort = LastResort(_CLOSING_S, stop.status)
         if stop.status:
             log.error("%s", stop.reason)
-        self._parts.recent.save(stop.reason)
         self._parts.notify.stopping()
-        if self._attempt:
-            self._attempt.cancel()
+        try:
+            self._take_leave(time.monotonic())
+        except Exception:
+            log.exception("what was heard of the last reply is not kept")
+        self._parts.recent.save(stop.reason)
         self._parts.close(resort.note)
         resort.note("the session")
         if self._attempt:
             self._attempt.join(_CLOSING_S)
         resort.cancel()
         return stop.status
+
+    def _take_leave(self, now: float) -> None:
+        self._handle(e.Stopped(), now)
+        while not self._inbox.empty():
+            if isinstance(post := self._inbox.get(), e.ReplyCut):
+                self._handle(post, now)
 
     def _loop(self) -> _Stop:
         while True:

@@ -92,6 +92,7 @@ _HANDLERS: dict[type[e.Event], Callable[[Talk, Any, float], Actions]] = {
     e.Woken: on_panel.woken,
     e.MuteSet: on_panel.mute_set,
     e.Forgotten: on_panel.forgotten,
+    e.Stopped: on_panel.stopped,
     e.Typed: on_panel.typed,
     e.CardLost: on_panel.card_lost,
     e.CardBack: on_panel.card_back,

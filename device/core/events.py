@@ -67,6 +67,11 @@ class Forgotten(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped(Event):
+    """The device is about to end; nothing is said or heard any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Typed(Event):
     """The owner wrote what would else be said."""
 

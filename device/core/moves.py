@@ -46,7 +46,7 @@ def _notes(state: State) -> dict[type[e.Event], State]:
 
 def _always(state: State) -> dict[type[e.Event], State]:
     """Facts that are noted whatever happens."""
-    return dict.fromkeys((e.Dated, e.CardLost, e.CardBack), state)
+    return {**dict.fromkeys((e.Dated, e.CardLost, e.CardBack), state), e.Stopped: State.IDLE}
 
 
 MOVES: dict[State, Moves] = {

@@ -126,10 +126,15 @@ def mute_set(talk: Talk, event: e.MuteSet, now: float) -> Actions:
 
 def forgotten(talk: Talk, _event: e.Forgotten, now: float) -> Actions:
     """Drop the conversation, the session with it."""
-    cut = talk.interrupt(now) if talk.state in (State.AWAITING, State.SPEAKING) else []
-    gone: Actions = [*cut, *talk.abandon(now)] if talk.state is not State.IDLE else []
+    gone = stopped(talk, _event, now)
     talk.record = Record(None, talk.rules.keep_turns)
     return [*gone, a.Forget(), a.Tell("info", "the conversation is forgotten")]
+
+
+def stopped(talk: Talk, _event: e.Event, now: float) -> Actions:
+    """Silence what sounds and hang up; how much was heard is still told."""
+    cut = talk.interrupt(now) if talk.state in (State.AWAITING, State.SPEAKING) else []
+    return [*cut, *talk.abandon(now)] if talk.state is not State.IDLE else []
 
 
 def card_lost(talk: Talk, event: e.CardLost, now: float) -> Actions:

@@ -546,7 +546,7 @@ def test_an_end_in_a_reply_silences_it_hangs_up_and_keeps_what_was_heard() -> No
     assert c.state is State.IDLE
     kept = c.handle(e.ReplyCut("r1", 500, 1000), 3.0)[-1]
     assert isinstance(kept, a.Remember)
-    assert (kept.turns[-1], kept.heard_ms) == (Turn("assistant", "once upon…"), 500)
+    assert (kept.turns[-1], kept.heard_ms) == (Turn("assistant", "once upon a…"), 500)
 
 
 def test_an_end_in_a_turn_discards_it_and_at_rest_there_is_nothing_to_do() -> None:

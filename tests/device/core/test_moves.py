@@ -69,6 +69,7 @@ def events_for(talk: Conversation, now: float) -> list[tuple[e.Event, float]]:
         (e.MuteSet(on=True), soon),
         (e.MuteSet(on=False), soon),
         (e.Forgotten(), soon),
+        (e.Stopped(), soon),
         (e.Typed("hello"), soon),
         (e.Elapsed(), now),
         *((kind, soon) for side in SIDES for kind in _card(side)),
