@@ -177,6 +177,10 @@ class Parts:
         """Take note that the main loop went round; the watchdog wants to see it once in `LIMIT_S`."""
         self._loop_at = now
 
+    def card_fault(self) -> str | None:
+        """What is wrong with the sound card at this moment, None when nothing is."""
+        return self._source.fault or self._sink.fault
+
     def count(self) -> dict[str, int]:
         """Return the counters of the status answer."""
         return {
@@ -185,6 +189,7 @@ class Parts:
             "frames_dropped": self.uplink.frames_dropped,
             "overruns": self.capture.overruns,
             "underruns": self.playback.underruns,
+            "dead_microphones": self._source.health.deaths if self._source.health else 0,
             **self.counters.as_dict(),
         }
 

@@ -149,6 +149,11 @@ class PlugInput:
         return block
 
     @property
+    def fault(self) -> str | None:
+        """What is wrong now: there is no card, or it gives what no microphone gives."""
+        return self._plug.lost or (self.health.reason if self.health else None)
+
+    @property
     def latency_s(self) -> float:
         """Nothing: a block ends now, with every driver."""
         return 0.0
@@ -233,6 +238,11 @@ class PlugOutput:
         except AudioError as error:
             self._lose(error)
             return True
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong now: there is no card."""
+        return self._plug.lost
 
     @property
     def pending(self) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from device.audio.health import Health
 from device.audio.plug import Plug, PlugInput, PlugOutput
 from device.errors import AudioError, FormatError
 from tests.servers import until
@@ -107,9 +108,11 @@ def test_a_microphone_that_is_missing_at_the_start_is_silence_in_real_time_until
     assert not np.concatenate(blocks).any()
     assert blocks[0].shape == (BLOCK, 1)
     assert shop.told == ["no card"]
+    assert source.fault == "no card"
     shop.missing = None
     until(lambda: source.read(BLOCK).any())
     assert shop.told == ["no card", "back"]
+    assert source.fault is None
 
 
 def test_a_microphone_that_breaks_is_opened_again_at_once(shop: Shop) -> None:
@@ -188,6 +191,13 @@ def test_a_card_that_refuses_the_format_is_no_missing_card(shop: Shop) -> None:
         shop.input()
 
 
+def test_a_dead_microphone_is_a_fault_too(shop: Shop) -> None:
+    source = shop.input()
+    source.health = Health(RATE, 0, 0.4, lambda _reason: None)
+    until(lambda: source.read(BLOCK).any() and source.fault)
+    assert "one and the same value" in str(source.fault)
+
+
 def test_a_closed_microphone_ends_its_reader(shop: Shop) -> None:
     source = shop.input()
     source.read(BLOCK)
@@ -225,8 +235,10 @@ def test_a_speaker_that_is_pulled_is_not_ready_until_it_is_back(shop: Shop) -> N
     assert not sink.ready()
     assert (sink.pending, sink.rest(), sink.underruns) == (0, True, 2)
     assert shop.told == ["pulled"]
+    assert sink.fault == "pulled"
     shop.missing = None
     until(sink.ready)
+    assert sink.fault is None
     assert shop.told == ["pulled", "back"]
     assert not shop.cards[1].taken[0].any()
 
