@@ -85,7 +85,8 @@ class LastResort:
         self._busy_with = "the parts"
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="last-resort", daemon=True)
-        self._thread.start()
+        with suppress(RuntimeError):  # no memory for a thread: then without
+            self._thread.start()
 
     def note(self, part: str) -> None:
         """Take down what is being closed now, for the log."""

@@ -58,10 +58,14 @@ class Scene:
         """Press, say a tone, release once it has been captured."""
         before = self.status()["counters"]["frames_captured"]
         self.device.ask("press")
-        with self.device.microphone.open("ab") as file:
-            file.write(tone(seconds, CARD_HZ).tobytes())
+        self.say(seconds)
         until(lambda: self.status()["counters"]["frames_captured"] > before + seconds * 50 + 2, 20)
         self.device.ask("release")
+
+    def say(self, seconds: float) -> None:
+        """Have a tone come to the microphone."""
+        with self.device.microphone.open("ab") as file:
+            file.write(tone(seconds, CARD_HZ).tobytes())
 
     def answered(self) -> bool:
         """One press, one answer: hold a turn and tell whether exactly one reply came."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import random
 import re
+import resource
 import signal
+import socket
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from device.errors import StateError
@@ -19,6 +23,9 @@ from rig.gpio import chip
 from rig.realtime import RATE
 from tests.faults.scene import BUTTON, GPIO, Scene, scene, supervised, tone
 from tests.servers import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SLACK_S = 3.0  # for a busy machine
 _END_S = 2.0
@@ -240,3 +247,45 @@ def test_a_bouncing_contact_is_one_press_and_two_hundred_of_them_leave_nothing_b
             fake.storm(BUTTON, 1, bounces=5, every_us=1000)
             threading.Event().wait(0.03)
         size.assert_unchanged()
+
+
+def test_without_memory_the_process_ends_is_started_again_and_resumes(tmp_path: Path) -> None:
+    with supervised(tmp_path) as one:
+        assert one.answered()
+        until((one.device.state / "sessions.json").exists)
+        size = int(re.findall(r"VmSize:\s+(\d+)", Path(f"/proc/{one.pid}/status").read_text())[0]) * 1024
+        resource.prlimit(one.pid, resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
+        with suppress(StateError):
+            one.device.ask("forget")  # closes the session, so that the next press needs threads
+            until(lambda: one.device.ask("tap") and one.life(0).status is not None, 20)
+        assert one.ended(0).status != 0
+        assert "resource temporarily unavailable" in one.said() or "start new thread" in one.said()
+        one.life(1)
+        assert one.answered()
+        assert "cannot be used" not in one.said()
+
+
+def test_without_file_descriptors_it_says_so_and_goes_on_when_there_are_some(tmp_path: Path) -> None:
+    with scene(tmp_path) as one, one.device.watch(30) as events, _connection(one) as control:
+        soft, hard = resource.prlimit(one.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(one.pid, resource.RLIMIT_NOFILE, (3, hard))  # fewer than are open
+        control.sendall(b'{"cmd":"press"}\n')
+        one.say(0.4)
+        next(event for event in events if "Too many open files" in event.get("text", ""))
+        resource.prlimit(one.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        until(lambda: int((np.abs(one.server.heard()) > 1000).sum()) / RATE > 0.35, 20)  # all of it
+        control.sendall(b'{"cmd":"release"}\n')
+        until(lambda: one.status()["counters"]["replies"] == 1, 20)
+        one.reach("ready")
+        assert one.answered()
+
+
+@contextmanager
+def _connection(one: Scene) -> Iterator[socket.socket]:
+    """A connection to the control socket that has been let in."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(10)
+        sock.connect(str(one.device.socket))
+        sock.sendall(b'{"cmd":"transcript"}\n')
+        assert sock.recv(1000)
+        yield sock
