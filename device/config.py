@@ -17,6 +17,7 @@ from device.core.grant import Codec, is_loopback
 from device.core.rules import Rules
 from device.dsp.vad import VadSettings
 from device.errors import ConfigError
+from device.system.redact import redact
 
 Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
 Whole = Annotated[int, Meta(ge=0, le=10**12)]
@@ -324,11 +325,12 @@ def _check_backend(backend: BackendConfig, owner: Path) -> None:
         ("backend.realtime_url", backend.realtime_url, "ws"),
     ):
         scheme, _, rest = url.partition("://")
+        shown = redact(url)
         if scheme not in (plain, f"{plain}s") or not rest:
-            raise ConfigError(f"{owner}: {key} must begin with {plain}s:// and name a host, not {url!r}")
+            raise ConfigError(f"{owner}: {key} must begin with {plain}s:// and name a host, not {shown!r}")
         if scheme == plain and not backend.allow_insecure and not is_loopback(url):
             raise ConfigError(
-                f"{owner}: {key} {url} is not encrypted; use {plain}s:// or backend.allow_insecure = true"
+                f"{owner}: {key} {shown} is not encrypted; use {plain}s:// or backend.allow_insecure = true"
             )
     if backend.codec and (backend.kind in ("realtime-session", "unmute") or backend.dialect == "outspeed"):
         what = backend.dialect if backend.kind == "token" else backend.kind

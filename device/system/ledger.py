@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from device.system.disk import Disk, sync_folder
+from device.system.redact import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +143,7 @@ class Ledger:
             "begun": _utc(flow.began_at),
             "why": flow.why,
             "endpoint": self._endpoint,
-            "host": flow.where[:255],
+            "host": visible(flow.where, 255),
         }
         if not ended:
             return begun

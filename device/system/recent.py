@@ -65,7 +65,7 @@ class Recent(logging.Handler):
         with self._saving, suppress(OSError):
             whole = {"saved_at": time.time(), "why": visible(why, _LONGEST_TEXT), "events": self.events()}
             fresh = self._path.with_suffix(".json.tmp")
-            write_file(self._disk, fresh, msgspec.json.encode(redact_all(whole)) + b"\n")
+            write_file(self._disk, fresh, msgspec.json.encode(redact_all(whole), enc_hook=str) + b"\n")
             if not self._kept_older and self._path.exists():
                 self._disk.rename(self._path, self._path.with_suffix(".json.1"))
             self._kept_older = True

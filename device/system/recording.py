@@ -55,6 +55,7 @@ class Recorder:
         self._files: dict[str, _WavFile] = {}  # by "sent" and "played"
         self._silent_s = _PAUSE_S
         self._in_trouble = False
+        self._dropped_told = 0
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     def start(self) -> None:
@@ -102,6 +103,7 @@ class Recorder:
             order = self._next()
         for which in list(self._files):
             self._finish(which)
+        self._tell_dropped()
 
     def _next(self) -> Callable[[], None] | None:
         try:
@@ -110,8 +112,16 @@ class Recorder:
             return self._flush
 
     def _next_turn(self) -> None:
+        self._tell_dropped()
         self._finish("played")
         self._turns += 1
+
+    def _tell_dropped(self) -> None:
+        if self.dropped > self._dropped_told:
+            lost, self._dropped_told = self.dropped - self._dropped_told, self.dropped
+            self._on_trouble(
+                f"{self._folder} is too slow: {lost} pieces of sound are missing in the recording"
+            )
 
     def _hear(self, samples: Samples, rate: int) -> None:
         if samples.any():

@@ -24,6 +24,7 @@ _PATTERNS = (
     ),
     # RFC 3986: what stands before the host, and the query.
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/?#\s@\"']+@"), rf"\1{REMOVED}@"),
+    (re.compile(r"\b[\w.%+-]+:[^\s@/:]+@(?=[\w\[])"), f"{REMOVED}@"),  # the scheme was forgotten
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s?#\"']+)\?[^\s\"'#]+"), rf"\1?{REMOVED}"),
 )
 

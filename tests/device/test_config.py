@@ -68,6 +68,14 @@ def test_a_mistake_is_one_line_with_the_mend(tmp_path: Path, text: str, line: st
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["http://ada:s3cretValue@example.org", "ada:s3cretValue@example.org"])
+def test_a_password_in_a_url_is_not_repeated_in_the_mistake(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, OWNER.replace("http://127.0.0.1:8080", url))
+    assert "example.org" in str(caught.value)
+    assert "s3cretValue" not in str(caught.value)
+
+
 def test_what_is_not_encrypted_is_taken_when_the_owner_says_so(tmp_path: Path) -> None:
     text = OWNER.replace("127.0.0.1", "example.org").replace("[talk]", "allow_insecure = true\n[talk]")
     assert loaded(tmp_path, text).config.backend.url.startswith("http://example.org")

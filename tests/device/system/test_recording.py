@@ -143,3 +143,17 @@ def test_the_tap_shows_what_the_speaker_plays() -> None:
     assert speaker.closed
     assert seen == [(240, 48_000)]
     assert len(speaker.blocks) == 1
+
+
+def test_a_disk_that_is_too_slow_is_told_with_what_is_missing(tmp_path: Path) -> None:
+    troubles: list[str] = []
+    one = Recorder(tmp_path / "r", troubles.append)
+    for _ in range(5010):  # nothing is written yet: its thread has not started
+        one.played(np.ones(240, np.int16), 48_000)
+    one.start()
+    until(one._orders.empty)
+    one.close()
+    assert one.dropped == 10
+    assert len(troubles) == 1
+    assert "10 pieces of sound are missing" in troubles[0]
+    assert len(samples(only(tmp_path / "r", "*-played.wav"))) == 5000 * 240

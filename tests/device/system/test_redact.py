@@ -14,6 +14,7 @@ SECRET = "s3cretValue9"
     [
         f"https://ada:{SECRET}@companion.example/v1",
         f"wss://{SECRET}@host/x",
+        f"ada:{SECRET}@host/x",
         f"https://host/path?key={SECRET}&a=b",
         f"wss://host/v1?a=b&token={SECRET} refused",
         f"Authorization: Bearer {SECRET}",
