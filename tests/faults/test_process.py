@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ import pytest
 
 from device.errors import StateError
 from device.system.watchdog import LIMIT_S
+from rig import clock
 from rig.gpio import chip
 from rig.realtime import RATE
 from tests.faults.scene import BUTTON, GPIO, Scene, scene, supervised, tone
@@ -27,6 +29,8 @@ from tests.servers import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_DEVICE = Path(__file__).resolve().parents[2] / "device"
+_WALL = re.compile(r"time\.time\b|time\.localtime|time\.gmtime|time\.strftime|datetime\.now|\.today\(")
 _SLACK_S = 3.0  # for a busy machine
 _END_S = 2.0
 
@@ -289,3 +293,53 @@ def _connection(one: Scene) -> Iterator[socket.socket]:
         sock.sendall(b'{"cmd":"transcript"}\n')
         assert sock.recv(1000)
         yield sock
+
+
+@pytest.mark.skipif(clock.missing() is not None, reason=str(clock.missing()))
+def test_a_clock_that_jumps_by_hours_disturbs_nothing(tmp_path: Path) -> None:
+    hour = 3600
+    fake = clock.FakeClock(tmp_path)
+    with supervised(tmp_path, env=fake.env) as one, one.device.watch(60) as events:
+        assert one.answered()
+        for hours in (5, -9, 30, 0):
+            fake.set(hours * hour)  # at rest
+            assert one.answered()
+            fake.set(0)
+            one.device.ask("press")
+            fake.set(hours * hour)  # and in a turn
+            one.say(0.4)
+            next(event for event in events if event.get("state") == "listening")
+            until(lambda: int((np.abs(one.server.heard()) > 1000).sum()) / RATE > 0.3, 20)
+            one.server.forget()
+            replies = one.status()["counters"]["replies"]
+            one.device.ask("release")
+            until(partial(_replied, one, replies + 1), 20)
+            one.reach("ready")
+        assert one.status()["counters"]["reconnects"] == 0
+        assert len(one.server.peers) == 1, "the session that was open is still open"
+        os.kill(one.pid, signal.SIGKILL)
+        one.life(1)
+        assert one.answered()
+        assert one.status()["session"]["rung"] == "seeded"
+
+
+def _replied(one: Scene, times: int) -> bool:
+    return bool(one.status()["counters"]["replies"] == times)
+
+
+def test_the_time_of_day_is_asked_for_only_where_it_is_stamped_or_compared_with_the_servers() -> None:
+    asked = {
+        str(path.relative_to(_DEVICE)): sorted(set(_WALL.findall(path.read_text())))
+        for path in _DEVICE.rglob("*.py")
+        if _WALL.search(path.read_text())
+    }
+    assert set(asked) == {
+        "bundle.py",  # its name
+        "daemon.py",  # grants, the date of the limits, stamps of sessions and events
+        "net/flow.py",  # the ledger's stamps
+        "net/warm.py",  # grants
+        "system/ledger.py",
+        "system/logs.py",
+        "system/recent.py",
+        "system/recording.py",
+    }
