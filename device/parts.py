@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from device.audio.capture import Capture
+from device.audio.earcons import earcon
 from device.audio.playback import Playback
 from device.audio.ring import Ring
 from device.cards import open_cards
@@ -128,6 +129,7 @@ class Parts:
         if self.recorder:
             self.recorder.start()
             self.ledger.note("debugging recording is on: what is sent and played is kept")
+            self.playback.chime(earcon("notice", self.playback.rate))  # whoever is in the room is told
         self.capture.start()
         self.playback.start()
         self.control.start()

@@ -181,6 +181,9 @@ def test_sound_is_kept_only_on_wish_and_the_device_says_so(tmp_path: Path) -> No
         assert "debugging recording is on" in one.said()
         assert "recording is on" in read_ledger(one.device.state, running=True).notes[0].note
         assert one.end()[0] == 0
+        assert list(
+            (one.device.state / "recordings").glob("*-000-played.wav")
+        )  # two tones at the start say so
         sent, played = kept(one, "sent"), kept(one, "played")
         assert np.array_equal(sent, one.server.heard())
         assert (
@@ -190,11 +193,13 @@ def test_sound_is_kept_only_on_wish_and_the_device_says_so(tmp_path: Path) -> No
 
 
 def kept(one: Scene, which: str) -> NDArray[np.int16]:
-    """Return what the one file of that name holds."""
-    [path] = (one.device.state / "recordings").glob(f"*-{which}.wav")
-    assert path.stat().st_mode & 0o777 == 0o600
-    with wave.open(str(path)) as file:
-        return np.frombuffer(file.readframes(file.getnframes()), np.int16)
+    """Return what the files of that name hold, one after the other."""
+    signals = []
+    for path in sorted((one.device.state / "recordings").glob(f"*-{which}.wav")):
+        assert path.stat().st_mode & 0o777 == 0o600
+        with wave.open(str(path)) as file:
+            signals.append(np.frombuffer(file.readframes(file.getnframes()), np.int16))
+    return np.concatenate(signals)
 
 
 def heard(one: Scene) -> NDArray[np.int16]:
