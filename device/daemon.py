@@ -62,7 +62,12 @@ class _Stop:
     reason: str
 
 
-_Post = e.Event | _Edge | _Stop
+@dataclass(frozen=True)
+class _Health:
+    reason: str | None  # why the microphone is dead; None: it lives again
+
+
+_Post = e.Event | _Edge | _Health | _Stop
 
 
 class Daemon:
@@ -139,11 +144,7 @@ class Daemon:
 
     def microphone_dead(self, reason: str | None) -> None:
         """Report a microphone that gives what no microphone gives; None: it lives again."""
-        if reason:
-            self.tell("error", reason)
-        else:
-            self._fault = None
-            self.tell("info", "the microphone lives again")
+        self._inbox.put(_Health(reason))
 
     # --- life
 
@@ -202,6 +203,8 @@ class Daemon:
                 return post
             if isinstance(post, _Edge):
                 self._take_edge(post, now)
+            elif isinstance(post, _Health):
+                self._take_health(post)
             elif post is not None:
                 self._handle(post, now)
             self._pass_time(now)
@@ -243,6 +246,14 @@ class Daemon:
         fact = self._gestures.edge(edge.line, active=edge.active, at=edge.at)
         if fact:
             self._handle(fact, now)
+
+    def _take_health(self, health: _Health) -> None:
+        if health.reason:
+            self.tell("error", health.reason)
+        else:
+            self._fault = None
+            self.tell("info", "the microphone lives again")
+        self._show()
 
     def _handle(self, event: e.Event, now: float) -> None:
         before = self._conversation.state
@@ -444,7 +455,7 @@ class Daemon:
         pattern = state.value
         if resting and self._conversation.muted:
             pattern = "muted"
-        elif state is State.IDLE and self._fault:
+        elif (resting and self._parts.card_fault()) or (state is State.IDLE and self._fault):
             pattern = "fault"
         self._parts.panel.show(pattern)
         self._parts.rest(state is State.IDLE)
@@ -480,7 +491,7 @@ class Daemon:
             "session": self._session,
             "counters": self._parts.count(),
             "latencies": dict(self._parts.latencies),
-            "fault": self._fault,
+            "fault": self._parts.card_fault() or self._fault,
             "recording": self._parts.recorder is not None,
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started, 1),

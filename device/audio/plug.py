@@ -151,7 +151,9 @@ class PlugInput:
     @property
     def fault(self) -> str | None:
         """What is wrong now: there is no card, or it gives what no microphone gives."""
-        return self._plug.lost or (self.health.reason if self.health else None)
+        if self._plug.lost is not None:
+            return f"the microphone is missing: {self._plug.lost}"
+        return self.health.reason if self.health else None
 
     @property
     def latency_s(self) -> float:
@@ -242,7 +244,7 @@ class PlugOutput:
     @property
     def fault(self) -> str | None:
         """What is wrong now: there is no card."""
-        return self._plug.lost
+        return None if self._plug.lost is None else f"the speaker is missing: {self._plug.lost}"
 
     @property
     def pending(self) -> int:

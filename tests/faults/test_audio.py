@@ -111,6 +111,7 @@ def test_without_a_microphone_the_speaker_still_answers_what_is_typed(tmp_path: 
         on.device.ask("say", more={"text": "hello"})
         until(lambda: on.status()["counters"]["replies"] == 1, 20)
         on.reach("ready")
+        assert "microphone is missing" in on.fault()  # an open session does not make up for it
         assert "speaker" not in on.device.log.read_text()
 
 
@@ -201,6 +202,7 @@ def test_the_device_ends_in_time_while_a_read_hangs(tmp_path: Path) -> None:
 def test_a_dead_microphone_is_told_and_so_is_its_recovery(tmp_path: Path) -> None:
     with stage(tmp_path, "[audio.input]\ndead_after_s = 1\n") as on:
         until(lambda: "nothing but zeros" in on.fault(), 20)
+        assert on.status()["counters"]["dead_microphones"] == 1
         assert "check its data and clock wires" in on.fault()
         on.card.feed(tone(1.0, WIRE_HZ), WIRE_HZ)
         until(lambda: not on.fault(), 20)

@@ -108,7 +108,7 @@ def test_a_microphone_that_is_missing_at_the_start_is_silence_in_real_time_until
     assert not np.concatenate(blocks).any()
     assert blocks[0].shape == (BLOCK, 1)
     assert shop.told == ["no card"]
-    assert source.fault == "no card"
+    assert source.fault == "the microphone is missing: no card"
     shop.missing = None
     until(lambda: source.read(BLOCK).any())
     assert shop.told == ["no card", "back"]
@@ -235,7 +235,7 @@ def test_a_speaker_that_is_pulled_is_not_ready_until_it_is_back(shop: Shop) -> N
     assert not sink.ready()
     assert (sink.pending, sink.rest(), sink.underruns) == (0, True, 2)
     assert shop.told == ["pulled"]
-    assert sink.fault == "pulled"
+    assert sink.fault == "the speaker is missing: pulled"
     shop.missing = None
     until(sink.ready)
     assert sink.fault is None
