@@ -151,6 +151,14 @@ def test_the_last_events_survive_a_part_that_stands_still(tmp_path: Path) -> Non
         assert "the microphone has stood still" in json.loads(events.read_text())["why"]
 
 
+def test_the_last_events_survive_a_thread_that_dies(tmp_path: Path) -> None:
+    with supervised(tmp_path) as one:
+        one.strike("die capture")
+        one.ended(0)
+        one.life(1)
+        assert "capture died" in json.loads((one.device.state / "events.json").read_text())["why"]
+
+
 def test_the_log_is_key_and_value_and_a_flood_in_it_is_counted(tmp_path: Path) -> None:
     with scene(tmp_path, reply_s=0.2) as one:
         one.device.ask("mute")
