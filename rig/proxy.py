@@ -119,7 +119,7 @@ class Proxy:
         self._call(lambda: setattr(self, "_answer", text))
 
     def resume(self) -> None:
-        """Mend everything: what was held back is passed on, new connections are taken; the swallowed is lost."""
+        """Mend everything: what was held passes on, new connections are taken; what was swallowed is lost."""
         self._do(self._mend())
 
     # --- in the loop's thread
@@ -191,8 +191,8 @@ class Proxy:
                 self._pump(reader, server, self._lanes["up"]),
                 self._pump(far_reader, client, self._lanes["down"]),
             )
-        except OSError:
-            pass  # one of the ends has gone
+        except (OSError, asyncio.CancelledError):
+            pass  # one of the ends has gone, or the proxy ends: streams report a cancelled task as an error
         finally:
             for end in ends:
                 self._ends.discard(end)
