@@ -106,6 +106,7 @@ _HANDLERS: dict[type[e.Event], Callable[[Talk, Any, float], Actions]] = {
     e.SpeechStarted: on_turn.speech_started,
     e.SpeechEnded: on_turn.speech_ended,
     e.TurnAccepted: on_turn.accepted,
+    e.TurnHeld: on_turn.held,
     e.UserSaid: on_turn.said,
     e.ReplyStarted: on_reply.started,
     e.ReplyText: on_reply.text,

@@ -174,9 +174,13 @@ class TurnAccepted(Attempted):
 
 @dataclass(frozen=True, slots=True)
 class TurnHeld(Attempted):
-    """The server holds this item as a turn of the user's: restored, seeded, written or said."""
+    """The server holds this item as a turn of the user's: restored, seeded, written or said.
+
+    `text`: its words, where they are known.
+    """
 
     item_id: str
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,8 @@ def _row(moves: Mapping[type[e.Event], State | tuple[State, ...]]) -> Moves:
 
 def _notes(state: State) -> dict[type[e.Event], State]:
     """Facts of an open session that are noted and move nothing."""
-    kinds = (e.TurnAccepted, e.UserSaid, e.ReplyText, e.ReplyCut, e.Troubled, e.Restored, e.Used)
-    return dict.fromkeys(kinds, state)
+    words = (e.TurnAccepted, e.TurnHeld, e.UserSaid, e.ReplyText, e.ReplyCut)
+    return dict.fromkeys((*words, e.Troubled, e.Restored, e.Used), state)
 
 
 def _always(state: State) -> dict[type[e.Event], State]:
@@ -76,6 +76,7 @@ MOVES: dict[State, Moves] = {
             e.Woken: _S.CONNECTING,
             e.Typed: _S.CONNECTING,
             e.Troubled: _S.CONNECTING,
+            e.TurnHeld: _S.CONNECTING,
             e.Elapsed: _S.CONNECTING,
             e.ReplyCut: _S.CONNECTING,
         }

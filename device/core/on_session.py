@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _YOUNG_S = 10.0  # a session that lasts longer was a good one
 _LONGEST_WAIT_S = 3600.0  # whatever time a server names
+_SOON_S = 1.0
 
 
 def opened(talk: Talk, event: e.Opened, now: float) -> Actions:
@@ -27,18 +28,20 @@ def opened(talk: Talk, event: e.Opened, now: float) -> Actions:
         a.Tell("info", f"session {event.session_id} is open ({event.rung})"),
         talk.record.kept(),
     ]
+    known = talk.turn is not None and talk.turn.ended and _known_to_server(talk, event.rung, talk.turn)
+    told += _learn(talk)
     if talk.turn is None:
         return [*told, *_back(talk, now)]
     talk.given_up = False
     if not talk.turn.ended:
         talk.listen(now)
-        return [*told, a.AttachTurn(talk.attempt)]
+        return [*told, *talk.send_turn()]
     talk.wait_for_reply(now)
-    if _known_to_server(talk, event.rung, talk.turn):
+    if known:
         return [*told, a.CloseTurn(), a.RequestReply(talk.attempt)]
     if talk.turn.written:
         return [*told, *talk.say()]
-    return [*told, a.AttachTurn(talk.attempt)]
+    return [*told, *talk.send_turn()]
 
 
 def _back(talk: Talk, now: float) -> Actions:
@@ -82,9 +85,32 @@ def set_limits(talk: Talk, now: float) -> None:
 
 def _known_to_server(talk: Talk, rung: str, turn: Turn) -> bool:
     """Say nothing twice: a restored session has what was accepted, a seeded one what was transcribed."""
+    if rung == "live" and talk.restored:
+        return _is_restored(talk, turn)
     if turn.item is None:
         return False
     return rung == "live" or (rung == "seeded" and talk.record.has(turn.item))
+
+
+def _is_restored(talk: Talk, turn: Turn) -> bool:
+    """A turn is there by its name; one that was sent and never confirmed, as a last one that is new to us."""
+    last = talk.restored[-1]
+    if turn.item in {one.item_id for one in talk.restored}:
+        return True
+    if not turn.sent or talk.record.knows_held(last.item_id):
+        return False
+    turn.item = last.item_id
+    return True
+
+
+def _learn(talk: Talk) -> Actions:
+    """Note what the session has, and the words of a turn whose transcript was lost with the last one."""
+    told: Actions = []
+    for one in talk.restored:
+        talk.record.note_held(one.item_id)
+        if talk.turn and one.item_id == talk.turn.item and one.text and not talk.record.has(one.item_id):
+            told += talk.record.note(one.item_id, "user", one.text)
+    return told
 
 
 def restored(talk: Talk, event: e.Restored, _now: float) -> Actions:
@@ -135,6 +161,8 @@ def _attempt_failed(talk: Talk, event: e.Lost, now: float) -> Actions:
     wait_s = talk.patience.next_wait(named_s)
     if named_s is not None:
         talk.not_before = now + named_s
+    elif talk.turn:  # while words are kept there is another chance for them
+        wait_s = min(wait_s, max(_SOON_S, (talk.timers["keep"] - now) / 2))
     talk.state = State.RETRYING
     talk.timers["retry"] = now + wait_s
     return [a.Tell("warning", f"{event.reason}; next attempt in {wait_s:.1f} s")]

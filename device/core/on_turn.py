@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from device.core.moves import State
+
 if TYPE_CHECKING:
     from device.core import events as e
     from device.core.talk import Actions, Talk
+
+_MOST_RESTORED = 100  # turns
 
 
 def speech_started(talk: Talk, event: e.SpeechStarted, now: float) -> Actions:
@@ -49,8 +52,18 @@ def speech_ended(talk: Talk, event: e.SpeechEnded, now: float) -> Actions:
 def accepted(talk: Talk, event: e.TurnAccepted, _now: float) -> Actions:
     """The server has the turn."""
     talk.record.place(event.item_id, "user")
+    talk.record.note_held(event.item_id)
     if talk.turn:
         talk.turn.item = event.item_id
+    return []
+
+
+def held(talk: Talk, event: e.TurnHeld, _now: float) -> Actions:
+    """The server names what it has; before the session is open, that is what it has restored."""
+    if talk.up:
+        talk.record.note_held(event.item_id)
+    else:
+        talk.restored = [*talk.restored, event][-_MOST_RESTORED:]
     return []
 
 

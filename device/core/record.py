@@ -10,6 +10,8 @@ from device.core.sessions import Memory
 if TYPE_CHECKING:
     from device.core.sessions import Role, Rung, Session, Turn
 
+_MOST_HELD = 200
+
 
 class Record:
     """The last `keep` turns, from what was `stored` on; changes come with the orders that keep them."""
@@ -19,6 +21,7 @@ class Record:
         self.heard_ms = stored.heard_ms if stored else 0
         self._provider = stored.provider if stored else ""
         self._keep = keep
+        self._held: dict[str, None] = {}  # the user's items that the server is known to have
         self._memory = Memory(stored.turns if stored else (), keep=keep)
 
     @property
@@ -43,6 +46,16 @@ class Record:
     def has(self, key: str) -> bool:
         """Tell whether the turn's words are known."""
         return self._memory.has(key)
+
+    def note_held(self, item_id: str) -> None:
+        """Note that the server is known to hold this turn of the user's."""
+        self._held[item_id] = None
+        if len(self._held) > _MOST_HELD:
+            del self._held[next(iter(self._held))]
+
+    def knows_held(self, item_id: str) -> bool:
+        """Tell whether it was known that the server holds this turn."""
+        return item_id in self._held
 
     def note(self, key: str, role: Role, text: str) -> list[a.Action]:
         """Set a turn's words: they are shown, unless they are blank, and kept."""

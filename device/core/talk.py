@@ -30,6 +30,7 @@ class Turn:
     ended: bool = False
     speech: bool = False
     item: str | None = None
+    sent: bool = False  # a session was given it, whole or in part
 
 
 class Talk:
@@ -55,6 +56,7 @@ class Talk:
         self.given_up = False  # there was no session for so long that the user was told
         self.broken_off = False  # the session has gone in the middle of a reply
         self.lost_cards: dict[str, str] = {}  # why, by side
+        self.restored: list[e.TurnHeld] = []  # what the session that is being opened already has
         self.replies = Replies()
         self.awaits_tools = False
         self.writing = False  # the talk is in writing: the microphone stays shut after a reply
@@ -104,13 +106,19 @@ class Talk:
         self.timers["turn"] = at + self.rules.longest_turn_ms / 1000
         if self.up:
             self.listen(now)
-            return [*begun, a.AttachTurn(self.attempt)]
+            return [*begun, *self.send_turn()]
         return [*begun, *self.want_session(now)]
 
     def _why(self, hands_free: bool) -> a.Why:
         if self.rules.mode == "open_mic":
             return "open talk"
         return "wake" if hands_free else "button"
+
+    def send_turn(self) -> Actions:
+        """Give the session the turn, from its first sample."""
+        assert self.turn
+        self.turn.sent = True
+        return [a.AttachTurn(self.attempt)]
 
     def end_turn(self, at: float, now: float) -> Actions:
         """The user has finished."""
@@ -131,6 +139,7 @@ class Talk:
         assert self.turn
         self.written += 1
         self.turn.item = f"written-{self.written}"
+        self.turn.sent = True
         return [
             *self.record.note(self.turn.item, "user", self.turn.written),
             a.Say(self.attempt, self.turn.written),
@@ -141,6 +150,7 @@ class Talk:
     def connect(self) -> Actions:
         """Begin the next attempt."""
         self.attempt += 1
+        self.restored = []
         self.state = State.CONNECTING
         return [a.Connect(self.attempt, self.record.session_id, self.record.turns)]
 

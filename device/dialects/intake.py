@@ -59,7 +59,7 @@ class Intake:
                 event = replace(event, text=printable(event.text, _LONGEST_LINE))
             case e.Lost():
                 event = replace(event, reason=printable(event.reason, _LONGEST_LINE))
-            case e.UserSaid():
+            case e.UserSaid() | e.TurnHeld():
                 event = replace(event, text=safe(event.text))
             case e.ReplyStarted():
                 event = replace(event, reply_id=self._begin(event.reply_id))

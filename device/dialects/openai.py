@@ -196,7 +196,12 @@ class OpenAIDialect(PlainDialect):
 
     def _item_added(self, message: wire.ItemEvent) -> list[Decoded]:
         item = message.item
-        return [e.TurnHeld(self._attempt, item.id)] if item.role == "user" and item.id else []
+        if item.role != "user" or not item.id:
+            return []
+        parts = item.content if isinstance(item.content, list) else []
+        said = (part.get("transcript") for part in parts if isinstance(part, dict))
+        words = " ".join(one for one in said if isinstance(one, str))
+        return [e.TurnHeld(self._attempt, item.id, words)]
 
     def _transcribed(self, message: wire.Transcribed) -> list[Decoded]:
         return [e.UserSaid(self._attempt, message.item_id, message.transcript)]

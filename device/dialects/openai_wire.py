@@ -39,8 +39,11 @@ class Committed(msgspec.Struct):
 
 
 class HeldItem(msgspec.Struct):
+    """`content`: its parts; one that was said has a transcript once that is known."""
+
     id: Id | None = None
     role: str | None = None
+    content: Any = None
 
 
 class ItemEvent(msgspec.Struct):

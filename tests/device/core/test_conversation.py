@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from device.core import actions as a
 from device.core import events as e
 from device.core.budget import Amount, Budget, Limits
@@ -684,3 +686,107 @@ def test_a_session_that_was_good_for_a_while_is_replaced_at_once() -> None:
     c.handle(e.Lost(1, "1011"), 1.1)
     opened(c, now=1.2)
     assert kinds(c.handle(e.Lost(2, "1011"), 60.0))[-1] == "Connect"
+
+
+def test_a_turn_that_the_server_took_and_could_not_confirm_is_not_said_twice() -> None:
+    c = talk(STORED)
+    c.handle(e.Pressed(0.0), 0.0)
+    c.handle(e.TurnHeld(1, "u_old", "hello"), 0.5)  # restored before the turn
+    opened(c, "live", now=1.0)
+    c.handle(e.SpeechStarted("local"), 1.5)
+    c.handle(e.Released(2.0), 2.0)
+    c.handle(e.Lost(1, "1006"), 2.2)
+    c.handle(e.TurnHeld(2, "u_old", "hello"), 2.3)
+    c.handle(e.TurnHeld(2, "u_new", "what time is it"), 2.3)
+    told = opened(c, "live", now=2.4)
+    assert kinds(told) == ["Tell", "Remember", "Quote", "Remember", "CloseTurn", "RequestReply"]
+    assert c.turns[-1] == Turn("user", "what time is it")
+
+
+def test_a_turn_that_never_reached_the_server_is_sent_again() -> None:
+    c = talk(STORED)
+    c.handle(e.Pressed(0.0), 0.0)
+    c.handle(e.TurnHeld(1, "u_old", "hello"), 0.5)
+    opened(c, "live", now=1.0)
+    c.handle(e.SpeechStarted("local"), 1.5)
+    c.handle(e.Released(2.0), 2.0)
+    c.handle(e.Lost(1, "1006"), 2.2)
+    c.handle(e.TurnHeld(2, "u_old", "hello"), 2.3)
+    assert kinds(opened(c, "live", now=2.4))[-1] == "AttachTurn"
+
+
+def test_a_turn_that_no_session_was_given_yet_is_none_of_those_restored() -> None:
+    c = talk(STORED)
+    c.handle(e.Pressed(0.0), 0.0)
+    c.handle(e.SpeechStarted("local"), 0.1)
+    c.handle(e.Released(0.6), 0.6)  # while connecting, after a restart
+    c.handle(e.TurnHeld(1, "u_old", "hello"), 0.7)
+    assert kinds(opened(c, "live", now=1.0))[-1] == "AttachTurn"
+
+
+def test_a_turn_that_was_confirmed_is_looked_for_by_its_name() -> None:
+    for kept, then in (
+        ("u_new", "RequestReply"),
+        ("u_old", "AttachTurn"),
+    ):  # or the server died before it saved
+        c = talk(STORED)
+        c.handle(e.Pressed(0.0), 0.0)
+        c.handle(e.TurnHeld(1, "u_old", "hello"), 0.5)
+        opened(c, "live", now=1.0)
+        c.handle(e.SpeechStarted("local"), 1.5)
+        c.handle(e.Released(2.0), 2.0)
+        c.handle(e.TurnAccepted(1, "u_new"), 2.1)
+        c.handle(e.Lost(1, "1006"), 2.2)
+        c.handle(e.TurnHeld(2, kept), 2.3)
+        assert kinds(opened(c, "live", now=2.4))[-1] == then
+
+
+def test_what_is_known_of_the_server_s_turns_is_bounded() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    for n in range(300):
+        c.handle(e.TurnHeld(1, f"u{n}"), 0.5)
+    assert len(c._talk.restored) == 100
+    opened(c)
+    for n in range(300):
+        c.handle(e.TurnHeld(1, f"v{n}"), 1.5)
+    assert not c._talk.record.knows_held("v99")
+    assert c._talk.record.knows_held("v100")
+
+
+def test_written_words_are_not_written_twice_either() -> None:
+    c = talk(STORED)
+    c.handle(e.Typed("hello"), 0.0)
+    opened(c, "live", now=1.0)
+    c.handle(e.Lost(1, "1006"), 1.1)
+    c.handle(e.TurnHeld(2, "u1"), 1.2)
+    assert kinds(opened(c, "live", now=1.3))[-1] == "RequestReply"
+    c.handle(e.ReplyStarted(2, "r1"), 1.4)
+    c.handle(e.ReplyEnded(2, "r1", audio=False), 1.5)
+    c.handle(e.Typed("hello again"), 2.0)
+    c.handle(e.Lost(2, "1006"), 2.1)
+    c.handle(e.TurnHeld(3, "u1"), 2.2)
+    assert kinds(opened(c, "live", now=2.3))[-1] == "Say"
+
+
+def test_of_replies_without_number_the_last_are_refused() -> None:
+    c = talk()
+    to_speaking(c)
+    told = [c.handle(e.ReplyStarted(1, f"more{n}"), 2.4)[0] for n in range(10)]
+    assert [type(action).__name__ for action in told] == ["AdmitReply"] * 7 + ["RefuseReply"] * 3
+
+
+def test_words_that_are_kept_get_their_chances_before_they_are_given_up() -> None:
+    c = Conversation(Rules(keep_turn_ms=15_000), Patience(lambda: 0.999))
+    c.handle(e.Pressed(0.0), 0.0)
+    c.handle(e.Released(1.0), 1.0)
+    now, tries = 1.0, []
+    while now < 15.0:
+        c.handle(e.Lost(c.attempt, "refused"), now)
+        assert c.deadline is not None
+        now = c.deadline
+        c.handle(e.Elapsed(), now)
+        if c.state is State.CONNECTING and now < 15.0:
+            tries.append(now)
+    assert max(later - before for before, later in zip(tries, [*tries[1:], 15.0], strict=True)) < 6.0
+    assert min(later - before for before, later in pairwise(tries)) > 0.2

@@ -39,6 +39,7 @@ _SERVER: dict[str, Callable[[int, str], e.Event]] = {
     "restored": lambda n, _: e.Restored(n, (Turn("user", "hello"),)),
     "troubled": lambda n, _: e.Troubled(n, "hm"),
     "used": lambda n, _: e.Used(n, 400),
+    "held": lambda n, _: e.TurnHeld(n, "item"),
     "accepted": lambda n, _: e.TurnAccepted(n, "item"),
     "said": lambda n, _: e.UserSaid(n, "item", "what time is it"),
     "withdrawn": lambda n, _: e.Withdrawn(n),

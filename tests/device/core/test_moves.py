@@ -37,6 +37,7 @@ DETAILS = {
     e.Restored,
     e.UserSaid,
     e.TurnAccepted,
+    e.TurnHeld,
     e.ReplyCut,
 }
 CASES = [
@@ -91,6 +92,7 @@ def events_for(talk: Conversation, now: float) -> list[tuple[e.Event, float]]:
             for source in ("local", "server")
         ),
         (e.TurnAccepted(n, "item_1"), soon),
+        (e.TurnHeld(n, "item_1"), soon),
         (e.UserSaid(n, "item_1", "what time is it"), soon),
     ]
     for reply in ("r1", "r2"):

@@ -260,6 +260,9 @@ def test_the_turns_that_the_server_holds_are_told(kind: str) -> None:
     d = dialect()
     user = {"id": "u1", "type": "message", "role": "user", "content": []}
     assert say(d, {"type": kind, "item": user}) == [e.TurnHeld(7, "u1")]
+    parts = [{"type": "input_audio", "transcript": "hello"}, {"type": "input_audio", "transcript": None}, 5]
+    assert say(d, {"type": kind, "item": {**user, "content": parts}}) == [e.TurnHeld(7, "u1", "hello")]
+    assert say(d, {"type": kind, "item": {**user, "content": "odd"}}) == [e.TurnHeld(7, "u1")]
     assert say(d, {"type": kind, "item": {**user, "role": "assistant"}}) == []
     assert say(d, {"type": kind, "item": {"type": "function_call_output", "id": "f1"}}) == []
     assert say(d, {"type": kind, "item": {"role": "user"}}) == []
