@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PULSE_S = 1.0  # the main loop goes round at least this often, for the watchdog to see
-_CLOSING_S = 1.0  # what has not closed by then is left behind
+_CLOSING_S = 0.75  # what has not closed by then is left behind
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
