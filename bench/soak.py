@@ -1,0 +1,219 @@
+"""Turn after turn with chaos on: is every one answered, do memory, threads and delay stay flat?
+
+Method: `pressel run --chaos SPEC` is its own process, with WAV files for a sound card, against a server on
+loopback that answers at once. Each turn is a press, 0.4 s of noise and a release, the next one follows as
+soon as the last one has had its outcome: "answered" (the reply reached the speaker), "told" (an error line
+gave the reason, at most 45 s after the release) or "unanswered". After every turn the process's resident
+memory, threads and descriptors are read, and the delay from the release to the sound; of the delay only
+turns count during which no fault struck. The first minute, in which the ring of the last 30 s fills, or
+half of a shorter run, is left out. Slopes are of ordinary least squares, with their standard errors, for an
+hour.
+
+Exit status 0: no turn unanswered, and nothing grows: a slope is within three standard errors of zero, or
+the growth over the whole run is less than 2 MiB, 1 thread, 1 descriptor, 50 ms.
+
+    python bench/soak.py [--minutes N] [--chaos SPEC] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+import wave
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench.talk import noise
+from device.dsp.resample import Resampler
+from device.errors import StateError
+from rig.processes import Device, wav_audio
+from rig.realtime import RATE, realtime_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CARD_HZ = 48_000
+PHRASE_S = 0.4
+OUTCOME_S = 45.0
+WARM_UP_S = 60.0
+CHAOS = (
+    "seed=1 mint.fail=0.15 mint.stall=0.05:1 link.refuse=0.1 link.cut@9/13 link.cut=0.0005 link.stall@31/47:2"
+    " mic.gone@23/61:3 speaker.gone@41/73:3 store.full=0.1"
+)
+MOST_GROWTH = {"rss_mib": 2.0, "threads": 1.0, "descriptors": 1.0, "delay_ms": 50.0}
+
+
+@dataclass
+class Log:
+    """What came of the turns, and the figures by time: (seconds since the start, figure)."""
+
+    outcomes: dict[str, int] = field(default_factory=lambda: {"answered": 0, "told": 0, "unanswered": 0})
+    figures: dict[str, list[tuple[float, float]]] = field(
+        default_factory=lambda: {name: [] for name in MOST_GROWTH}
+    )
+
+
+class Soak:
+    """One device in its chaos."""
+
+    def __init__(self, folder: Path, device: Device) -> None:
+        self._microphone = folder / "mic.wav"
+        self._device = device
+        self._events: list[dict[str, Any]] = []
+        self._began = time.monotonic()
+        self.log = Log()
+        watch = device.watch()
+
+        def note() -> None:
+            with suppress(StateError), watch as events:
+                self._events.extend(events)
+
+        threading.Thread(target=note, daemon=True).start()
+
+    def turn(self, phrase: bytes) -> None:
+        """Say something and wait for what comes of it."""
+        struck = self._injected()
+        self._events.clear()
+        before = self._captured()
+        self._device.ask("press")
+        with self._microphone.open("ab") as file:
+            file.write(phrase)
+        self._until(lambda: self._captured() > before + PHRASE_S * 50 + 3, 10)
+        released = time.monotonic()
+        self._device.ask("release")
+        outcome = self._until(self._outcome, OUTCOME_S) or "unanswered"
+        self.log.outcomes[outcome] += 1
+        if outcome == "answered":
+            sounded = next(one["t"] for one in self._events if one.get("state") == "speaking")
+            self._until(lambda: self._state() in ("ready", "idle"), OUTCOME_S)
+            if self._injected() == struck:
+                self._note("delay_ms", (sounded - released) * 1000)
+        self._look()
+
+    def _outcome(self) -> str | None:
+        for one in list(self._events):
+            if one.get("state") == "speaking":
+                return "answered"
+            if one["event"] == "notice" and one["level"] == "error" and "store" not in one["text"]:
+                return "told" if self._state() in ("idle", "ready", "retrying", "connecting") else None
+        return None
+
+    def _look(self) -> None:
+        folder = Path(f"/proc/{self._device.pid}")
+        facts = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+        self._note("rss_mib", int(facts["VmRSS"].split()[0]) / 1024)
+        self._note("threads", int(facts["Threads"]))
+        self._note("descriptors", len(list((folder / "fd").iterdir())))
+
+    def _note(self, name: str, figure: float) -> None:
+        self.log.figures[name].append((time.monotonic() - self._began, figure))
+
+    def _status(self) -> dict[str, Any]:
+        return self._device.ask("status")
+
+    def _state(self) -> str:
+        return str(self._status()["state"])
+
+    def _captured(self) -> int:
+        return int(self._status()["counters"]["frames_captured"])
+
+    def _injected(self) -> dict[str, int]:
+        return dict(self._status()["chaos"]["injected"])
+
+    @staticmethod
+    def _until(fact: Callable[[], Any], seconds: float) -> Any:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if found := fact():
+                return found
+            threading.Event().wait(0.02)
+        return None
+
+
+def soak(minutes: float, chaos: str = CHAOS) -> Log:
+    """Hold turns for so long."""
+    sound = Resampler(RATE, CARD_HZ).process(noise(PHRASE_S, RATE, 1)).tobytes()
+    with tempfile.TemporaryDirectory(prefix="soak") as path, realtime_server(noise(0.3, RATE, 2)) as server:
+        folder = Path(path)
+        with wave.open(str(folder / "mic.wav"), "wb") as file:
+            file.setparams((1, 2, CARD_HZ, 0, "NONE", "not compressed"))
+        backend = f'kind = "token"\nurl = "{server.url}"\nrealtime_url = "{server.realtime_url}"\nmodel = "m"'
+        audio = wav_audio(folder / "mic.wav", folder / "speaker.wav")
+        with Device(folder, None, audio, backend=backend, chaos=chaos) as device:
+            one = Soak(folder, device)
+            end = time.monotonic() + minutes * 60
+            while time.monotonic() < end:
+                one.turn(sound)
+                server.forget()
+                server.sessions.clear()
+        return one.log
+
+
+def slope(points: list[tuple[float, float]]) -> tuple[float, float]:
+    """Return the slope of a line by least squares and its standard error, for an hour; nan for too few."""
+    if len(points) < 3:
+        return float("nan"), float("nan")
+    x, y = np.array(points).T
+    centred = x - x.mean()
+    spread = float((centred**2).sum())
+    rise = float((centred * y).sum()) / spread
+    rest = y - y.mean() - rise * centred
+    return rise * 3600, float(np.sqrt((rest**2).sum() / (len(x) - 2) / spread)) * 3600
+
+
+def judge(log: Log) -> dict[str, Any]:
+    """Return what is printed; "flat" of each figure as the head of this file says."""
+    rows: dict[str, Any] = {}
+    for name, points in log.figures.items():
+        kept = [point for point in points if point[0] >= min(WARM_UP_S, points[-1][0] / 2)]
+        rise, error = slope(kept)
+        hours = (kept[-1][0] - kept[0][0]) / 3600 if kept else 0.0
+        rows[name] = {
+            "n": len(kept),
+            "first": round(kept[0][1], 1) if kept else None,
+            "last": round(kept[-1][1], 1) if kept else None,
+            "median": round(float(np.median([figure for _, figure in kept])), 1) if kept else None,
+            "slope_per_h": round(rise, 2),
+            "standard_error": round(error, 2),
+            "flat": not (rise > 3 * error and rise * hours > MOST_GROWTH[name]),
+        }
+    return {"turns": log.outcomes, **rows}
+
+
+def main() -> int:
+    """Print the outcomes and the slopes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--chaos", default=CHAOS, help="the faults (default: %(default)s)")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    results = judge(soak(options.minutes, options.chaos))
+    turns = results.pop("turns")
+    good = not turns["unanswered"] and turns["answered"] and all(row["flat"] for row in results.values())
+    if options.json:
+        print(json.dumps({"turns": turns, **results}, indent=2))
+        return 0 if good else 1
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {options.minutes:g} min; turns: {turns}")
+    print("| what | n | first | median | last | slope an hour | standard error | flat |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, row in results.items():
+        cells = [row[key] for key in ("n", "first", "median", "last", "slope_per_h", "standard_error")]
+        print(f"| {name} | {' | '.join(map(str, cells))} | {'yes' if row['flat'] else 'NO'} |")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
