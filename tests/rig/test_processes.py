@@ -65,9 +65,9 @@ def test_the_daemon_answers_across_a_kill(tmp_path: Path) -> None:
 
 
 def test_a_daemon_that_cannot_start_says_why(tmp_path: Path) -> None:
-    audio = wav_audio(tmp_path / "nowhere.wav", tmp_path / "speaker.wav")
+    audio = wav_audio(tmp_path / "mic.wav", tmp_path / "speaker.wav") + "[talk]\nprerol_ms = 5\n"
     with (
         Companion(tmp_path) as companion,
-        pytest.raises(ProcessError, match=r"the daemon ended at once: .*nowhere\.wav"),
+        pytest.raises(ProcessError, match=r"the daemon ended at once: .*did you mean preroll_ms"),
     ):
         Device(tmp_path, companion, audio).start()
