@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import wave
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from device.dsp.resample import Resampler
 from rig.card import Card
-from rig.processes import Companion, Device, wav_audio
+from rig.processes import Companion, Device, Simulator, wav_audio
 from rig.speech import SPOKEN_HZ, hear, say
 from tests.servers import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -54,6 +54,14 @@ class Stage:
             next(event for event in events if event["event"] == "state" and event["state"] == "ready")
         return understood, hear(self._listen()[start:], CARD_HZ)
 
+    def press(self, text: str) -> None:
+        """Hold the button while saying `text`, and wait for nothing."""
+        self.device.ask("press")
+        captured = self.captured()
+        seconds = self.speak(say(text))
+        until(lambda: self.captured() > captured + (seconds + 0.3) * 50, 15)
+        self.device.ask("release")
+
     def captured(self) -> int:
         """Return how many blocks of 20 ms the device has captured."""
         frames: int = self.device.ask("status")["counters"]["frames_captured"]
@@ -63,6 +71,13 @@ class Stage:
         """Return the rung of the open session."""
         rung: str = self.device.ask("status")["session"]["rung"]
         return rung
+
+
+def notice(events: Iterable[dict[str, Any]], words: str) -> str:
+    """Return the first notice that holds the words."""
+    return next(
+        str(event["text"]) for event in events if event["event"] == "notice" and words in event["text"]
+    )
 
 
 def samples(path: Path) -> NDArray[np.int16]:
@@ -111,3 +126,18 @@ def card_stage(folder: Path, companion: Companion, more: str = "") -> Iterator[S
 
         with Device(folder / "device", companion, more, card.env) as device:
             yield Stage(device, speak, lambda: samples(recorder.path))
+
+
+@contextmanager
+def served(
+    folder: Path, service: Simulator, provider: str, endpoint: str = "", device: str = ""
+) -> Iterator[Stage]:
+    """A companion before the service, and a device; `endpoint` and `device` are TOML."""
+    (folder / "key").write_text("simulated-key")
+    own = f'base_url = "{service.url}"\nkey_file = "{folder}/key"\n'
+    tables = f'[endpoints.default]\nprovider = "{provider}"\n{endpoint}\n[providers.{provider}]\n{own}'
+    with (
+        Companion(folder / "companion", tables=tables) as companion,
+        wav_stage(folder, companion, device) as stage,
+    ):
+        yield stage

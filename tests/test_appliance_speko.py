@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from rig.processes import Companion, Simulator
+from rig.processes import Simulator
 from rig.speech import say
 from tests.servers import until
-from tests.stage import Stage, wav_stage
+from tests.stage import Stage, notice, served, wav_stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,39 +19,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def served(folder: Path, *mistakes: str, endpoint: str = "", more: str = "") -> Iterator[Stage]:
+def speko(folder: Path, *mistakes: str, endpoint: str = "", more: str = "") -> Iterator[Stage]:
     """The service, a companion before it, a device."""
-    with Simulator(folder, "speko", *mistakes) as service, before(folder, service, endpoint, more) as stage:
-        yield stage
-
-
-@contextmanager
-def before(folder: Path, service: Simulator, endpoint: str = "", more: str = "") -> Iterator[Stage]:
-    """A companion before the service, and a device."""
-    (folder / "key").write_text("simulated-key")
-    own = f'base_url = "{service.url}"\nkey_file = "{folder}/key"\n'
-    tables = f'[endpoints.default]\nprovider = "speko"\n{endpoint}\n[providers.speko]\n{own}'
     with (
-        Companion(folder / "companion", tables=tables) as companion,
-        wav_stage(folder, companion, more) as stage,
+        Simulator(folder, "speko", *mistakes) as service,
+        served(folder, service, "speko", endpoint, more) as stage,
     ):
         yield stage
-
-
-def press(stage: Stage, text: str) -> None:
-    """Hold the button while saying `text`, and wait for nothing."""
-    stage.device.ask("press")
-    captured = stage.captured()
-    seconds = stage.speak(say(text))
-    until(lambda: stage.captured() > captured + (seconds + 0.3) * 50, 15)
-    stage.device.ask("release")
-
-
-def notices(events: Any, words: str) -> str:
-    """Return the first notice that holds the words."""
-    return next(
-        str(event["text"]) for event in events if event["event"] == "notice" and words in event["text"]
-    )
 
 
 def test_straight_at_a_users_own_backend(tmp_path: Path) -> None:
@@ -75,7 +49,7 @@ def test_other_rates_torn_samples_unknown_frames_late_and_corrected_words(tmp_pa
         "late-transcripts",
         "rewritten-transcripts",
     )
-    with served(tmp_path, *odd) as stage, stage.device.watch(30) as events:
+    with speko(tmp_path, *odd) as stage, stage.device.watch(30) as events:
         assert "peter" in stage.ask("my name is peter")[1]
         said = [event for event in events_until_said(events) if event["role"] == "assistant"]
         assert said[-1]["text"] == "Hello, Peter. Nice to meet you."
@@ -94,24 +68,24 @@ def events_until_said(events: Any) -> list[dict[str, Any]]:
 
 
 def test_without_transcripts_and_rates_a_reply_ends_when_the_wire_falls_quiet(tmp_path: Path) -> None:
-    with served(tmp_path, "no-transcripts", "bad-rates") as stage, stage.device.watch(30) as events:
-        press(stage, "my name is peter")
+    with speko(tmp_path, "no-transcripts", "bad-rates") as stage, stage.device.watch(30) as events:
+        stage.press("my name is peter")
         states = (event["state"] for event in events if event["event"] == "state")
         assert "speaking" in iter(lambda: next(states), "ready")
 
 
 def test_what_the_server_says_before_it_is_ready_and_hangs_up_is_told(tmp_path: Path) -> None:
-    with served(tmp_path, "error-before-ready") as stage, stage.device.watch(30) as events:
+    with speko(tmp_path, "error-before-ready") as stage, stage.device.watch(30) as events:
         stage.device.ask("press")
-        assert "S2S_PROVIDER_CONNECT_FAILED: openai-realtime: invalid model" in notices(events, "S2S")
+        assert "S2S_PROVIDER_CONNECT_FAILED: openai-realtime: invalid model" in notice(events, "S2S")
 
 
 def test_a_session_that_has_ended_is_followed_by_a_new_one(tmp_path: Path) -> None:
-    with served(tmp_path, "ends-at-ttl") as stage, stage.device.watch(30) as events:
-        press(stage, "my name is peter")
-        notices(events, "has ended the session: ttl")
+    with speko(tmp_path, "ends-at-ttl") as stage, stage.device.watch(30) as events:
+        stage.press("my name is peter")
+        notice(events, "has ended the session: ttl")
         until(lambda: stage.device.ask("status")["state"] in ("idle", "ready"), 10)
-        press(stage, "what is my name")
+        stage.press("what is my name")
         next(event for event in events if event["event"] == "transcript" and "not told me" in event["text"])
 
 
@@ -119,8 +93,8 @@ def test_a_session_that_has_ended_is_followed_by_a_new_one(tmp_path: Path) -> No
 def test_a_reply_that_the_server_takes_back_falls_silent_and_the_talk_goes_on(
     tmp_path: Path, mistake: str
 ) -> None:
-    with served(tmp_path, mistake) as stage, stage.device.watch(30) as events:
-        press(stage, "tell me a story")
+    with speko(tmp_path, mistake) as stage, stage.device.watch(30) as events:
+        stage.press("tell me a story")
         next(event for event in events if event["event"] == "state" and event["state"] == "ready")
         understood, heard = stage.ask("what time is it")
         assert "time" in understood
@@ -128,9 +102,9 @@ def test_a_reply_that_the_server_takes_back_falls_silent_and_the_talk_goes_on(
 
 
 def test_a_socket_that_breaks_in_the_middle_of_a_reply_is_told(tmp_path: Path) -> None:
-    with served(tmp_path, "falls") as stage, stage.device.watch(30) as events:
-        press(stage, "my name is peter")
-        assert "1011 Provider connection lost" in notices(events, "lost the session")
+    with speko(tmp_path, "falls") as stage, stage.device.watch(30) as events:
+        stage.press("my name is peter")
+        assert "1011 Provider connection lost" in notice(events, "lost the session")
 
 
 def test_openai_directly_goes_by_the_gateway_and_its_use_is_reported(tmp_path: Path) -> None:
@@ -140,7 +114,7 @@ def test_openai_directly_goes_by_the_gateway_and_its_use_is_reported(tmp_path: P
             bodies = [report["body"] for report in httpx.get(f"{service.url}/reports").json()]
             return {event["type"] for body in bodies for event in body.get("events", [{"type": "bound"}])}
 
-        with before(tmp_path, service) as stage:
+        with served(tmp_path, service, "speko") as stage:
             assert "peter" in stage.ask("my name is peter")[1]
             assert "peter" in stage.ask("what is my name")[1]
             assert "bound" in reported()
@@ -152,7 +126,7 @@ def test_openai_directly_goes_by_the_gateway_and_its_use_is_reported(tmp_path: P
 @pytest.mark.parametrize("greeting", [(), ("older-xai",)])
 def test_xai_directly_and_seeded_after_a_kill(tmp_path: Path, greeting: tuple[str, ...]) -> None:
     own = '[endpoints.default.session]\nvoice = "eve"\n[endpoints.default.speko]\nprovider = "xai"\n'
-    with served(tmp_path, "provider-direct", *greeting, endpoint=own) as stage:
+    with speko(tmp_path, "provider-direct", *greeting, endpoint=own) as stage:
         assert "peter" in stage.ask("my name is peter")[1]
         assert stage.rung() == "fresh"
         stage.device.kill()
@@ -166,7 +140,7 @@ def test_an_open_talk_goes_hands_free_from_turn_to_turn(
     tmp_path: Path, turn_end: str, manner: list[str]
 ) -> None:
     talk = f'[talk]\nmode = "open_mic"\nturn_end = "{turn_end}"\n'
-    with served(tmp_path, *manner, more=talk) as stage, stage.device.watch(40) as events:
+    with speko(tmp_path, *manner, more=talk) as stage, stage.device.watch(40) as events:
         stage.device.ask("tap")
         for text in ("my name is peter", "what is my name"):
             until(lambda: stage.device.ask("status")["state"] == "listening", 20)

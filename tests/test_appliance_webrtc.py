@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from companion.simulators.delphi import ENDPOINT
 from device.dsp.resample import Resampler
-from rig.processes import Companion, Simulator
+from rig.processes import Simulator
 from rig.speech import say
 from tests.servers import until
-from tests.stage import CARD_HZ, Stage, wav_stage
+from tests.stage import CARD_HZ, served
 from tests.telephone import likeness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 VOICE = f'[endpoints.default.delphi]\nendpoint_id = "{ENDPOINT}"\nmode = "voice_conversation"\n'
-
-
-@contextmanager
-def served(folder: Path, service: Simulator, name: str, endpoint: str) -> Iterator[Stage]:
-    """A companion before the service, and a device."""
-    (folder / "key").write_text("simulated-key")
-    own = f'base_url = "{service.url}"\nkey_file = "{folder}/key"\n'
-    tables = f'[endpoints.default]\nprovider = "{name}"\n{endpoint}\n[providers.{name}]\n{own}'
-    with Companion(folder / "companion", tables=tables) as companion, wav_stage(folder, companion) as stage:
-        yield stage
 
 
 def test_a_telephone_call_by_button_and_speaker(tmp_path: Path) -> None:

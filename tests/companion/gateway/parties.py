@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from websockets.sync.client import connect
 
 from companion.gateway.gateway import Gateway
 from companion.gateway.openai import OpenAICallLeg
 from companion.gateway.outspeed import OutspeedLeg
-from companion.serve import Announcing, listen, url_of
 from companion.simulators import KEY, Options, openai_rtc, outspeed_rtc
-from tests.companion.talk import Client
+from tests.companion.talk import Client, http
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -28,32 +25,6 @@ if TYPE_CHECKING:
 
 WAIT_S = 20.0
 PUSH_TO_TALK = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
-
-
-@contextmanager
-def serving(app: Starlette) -> Iterator[str]:
-    """Serve from a thread of this process; gives the URL."""
-    bound, ready = listen("127.0.0.1", 0), threading.Event()
-    settings = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        ws="websockets-sansio",
-        ws_max_size=2**24,
-        timeout_graceful_shutdown=1,
-    )
-    server = Announcing(settings, ready.set)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
-    thread.start()
-    try:
-        assert ready.wait(WAIT_S)
-        yield url_of(bound)
-    finally:
-        server.should_exit = True
-        thread.join(WAIT_S)
-        bound.close()
-        assert not thread.is_alive()
 
 
 class Door:
@@ -87,7 +58,7 @@ def gateway(connect_s: float = 10.0) -> Iterator[Door]:
             await asyncio.sleep(0.01)
         left[:] = [repr(task) for task in asyncio.all_tasks() - before]
 
-    with serving(Starlette(routes=[door.route], lifespan=lifespan)) as url:
+    with http(Starlette(routes=[door.route], lifespan=lifespan), lifespan="on") as url:
         yield Door(door, url)
     assert door.live == 0
     assert not left, left
@@ -96,14 +67,14 @@ def gateway(connect_s: float = 10.0) -> Iterator[Door]:
 @contextmanager
 def openai(folder: Path, *mistakes: str) -> Iterator[OpenAICallLeg]:
     """OpenAI's stand-in, and the leg to a push-to-talk session there."""
-    with serving(openai_rtc.build(Options(folder, mistakes=frozenset(mistakes)))) as url:
+    with http(openai_rtc.build(Options(folder, mistakes=frozenset(mistakes))), lifespan="on") as url:
         yield OpenAICallLeg(f"{url}/v1/realtime/calls", KEY, PUSH_TO_TALK)
 
 
 @contextmanager
 def outspeed(folder: Path, *mistakes: str) -> Iterator[OutspeedLeg]:
     """Outspeed's stand-in, and the leg to a push-to-talk session there."""
-    with serving(outspeed_rtc.build(Options(folder, mistakes=frozenset(mistakes)))) as url:
+    with http(outspeed_rtc.build(Options(folder, mistakes=frozenset(mistakes))), lifespan="on") as url:
         bearer = {"Authorization": f"Bearer {KEY}"}
         minted = httpx.post(f"{url}/v1/realtime/sessions", headers=bearer, json={"model": "Orpheus-3b"})
         secret = minted.json()["client_secret"]["value"]

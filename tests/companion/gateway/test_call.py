@@ -18,8 +18,8 @@ from companion.gateway.janus import JanusLeg
 from companion.local.engine import Engine
 from companion.settings import LocalSettings
 from companion.simulators.janus import Janus
-from tests.companion.gateway.parties import gateway, opened, serving
-from tests.companion.talk import Client, speech
+from tests.companion.gateway.parties import gateway, opened
+from tests.companion.talk import Client, http, speech
 from tests.telephone import likeness
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def janus(folder: Path, *mistakes: str) -> Iterator[JanusLeg]:
         yield
         await engine.close()
 
-    with serving(Starlette(routes=[one.route], lifespan=lifespan)) as url:
+    with http(Starlette(routes=[one.route], lifespan=lifespan), lifespan="on") as url:
         yield JanusLeg(f"{url.replace('http', 'ws', 1)}/janus", "127.0.0.1", "s-1")
 
 

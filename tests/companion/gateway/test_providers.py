@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from companion.simulators import KEY, Options, delphi, openai_rtc, outspeed_rtc, speko
-from tests.companion.gateway.parties import WAIT_S, opened, serving
+from tests.companion.gateway.parties import WAIT_S, opened
 from tests.companion.gateway.test_call import heard, say
-from tests.companion.talk import recognised, running
+from tests.companion.talk import http, recognised, running
 from tests.servers import until
 from tests.telephone import likeness
 
@@ -57,7 +57,10 @@ def test_a_turn_through_the_companion(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str, build: Callable[[Options], Starlette]
 ) -> None:
     monkeypatch.setenv("PRESSEL_TEST_KEY", KEY)
-    with serving(build(Options(tmp_path))) as url, running(tmp_path, config(endpoint, url)) as companion:
+    with (
+        http(build(Options(tmp_path)), lifespan="on") as url,
+        running(tmp_path, config(endpoint, url)) as companion,
+    ):
         assert "peter" in ask(companion, "my name is peter")
 
 
@@ -65,7 +68,10 @@ def test_a_device_that_wishes_for_a_thin_link_is_granted_what_the_gateway_carrie
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PRESSEL_TEST_KEY", KEY)
-    with serving(openai_rtc.build(Options(tmp_path))) as url, running(tmp_path, config(_OPENAI, url)) as one:
+    with (
+        http(openai_rtc.build(Options(tmp_path)), lifespan="on") as url,
+        running(tmp_path, config(_OPENAI, url)) as one,
+    ):
         grant = one.grant(codec="g711_ulaw")
     assert grant["input"] == grant["output"] == {"encoding": "pcm16", "rate": 24000}
     assert grant["session"]["audio"]["input"]["format"]["type"] == "audio/pcm"
@@ -74,7 +80,7 @@ def test_a_device_that_wishes_for_a_thin_link_is_granted_what_the_gateway_carrie
 def test_a_call_of_delphis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRESSEL_TEST_KEY", KEY)
     with (
-        serving(delphi.build(Options(tmp_path))) as url,
+        http(delphi.build(Options(tmp_path)), lifespan="on") as url,
         running(tmp_path, config(_DELPHI, url)) as companion,
         opened(companion.grant()) as client,
     ):
@@ -88,7 +94,7 @@ def test_spekos_session_at_openai_is_bound_to_its_call(
 ) -> None:
     monkeypatch.setenv("PRESSEL_TEST_KEY", KEY)
     service = speko.build(Options(tmp_path, mistakes=frozenset({"provider-direct"})))
-    with serving(service) as url, running(tmp_path, config(_SPEKO, url)) as companion:
+    with http(service, lifespan="on") as url, running(tmp_path, config(_SPEKO, url)) as companion:
         assert "peter" in ask(companion, "my name is peter")
         report = until(lambda: httpx.get(f"{url}/reports").json())[0]
     assert report["path"].endswith("/sidebands/openai")
