@@ -162,6 +162,8 @@ def wait(seconds: float) -> None:
 
 def missing(said: NDArray[np.int16], got: NDArray[np.int16]) -> int:
     """Count the samples of `said` that are not in `got` where they belong."""
+    if not len(got):
+        return len(said)
     lost, place = 0, None
     size = 1 << (len(got) + WINDOW).bit_length()
     there = np.fft.rfft(got.astype(np.float64), size)
@@ -169,8 +171,8 @@ def missing(said: NDArray[np.int16], got: NDArray[np.int16]) -> int:
     for start in range(0, len(said) - WINDOW + 1, WINDOW):
         window = said[start : start + WINDOW].astype(np.float64)
         match = np.fft.irfft(there * np.conj(np.fft.rfft(window, size)))[: len(got)]
-        at = int(match.argmax()) if len(match) else 0
-        if not len(match) or match[at] < 0.8 * np.linalg.norm(window) * max(energy[at], 1.0):
+        at = int(match.argmax())
+        if match[at] < 0.8 * np.linalg.norm(window) * max(energy[at], 1.0):
             lost += WINDOW
         else:
             lost += 0 if place is None or abs(at - start - place) <= 1 else abs(at - start - place)
