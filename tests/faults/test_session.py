@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from rig.processes import Companion, Simulator
+from rig.processes import Companion
 from rig.proxy import Proxy
 from rig.realtime import RATE
 from rig.speech import say
@@ -111,20 +111,3 @@ def test_a_turn_that_was_taken_before_the_cut_is_not_said_twice(tmp_path: Path) 
         assert stage.rung() == "live"
         assert len(users()) == 2
         assert len(said_by(stage, "user")) == 2
-
-
-def test_a_server_that_falls_at_the_commit_has_the_turn_once(tmp_path: Path) -> None:
-    with Simulator(tmp_path, "outspeed", "falls-at-commit") as outspeed:
-        (tmp_path / "key").write_text("simulated-key")
-        own = f'base_url = "{outspeed.url}"\nkey_file = "{tmp_path}/key"\n'
-        socket = f'realtime_url = "{outspeed.url.replace("http", "ws", 1)}/v1/realtime"\n'
-        endpoint = '[endpoints.default]\nprovider = "outspeed"\noutspeed.transport = "websocket"\n'
-        tables = f"{endpoint}[providers.outspeed]\n{own}{socket}"
-        with (
-            Companion(tmp_path / "companion", tables=tables) as companion,
-            wav_stage(tmp_path, companion) as stage,
-        ):
-            press(stage, "my name is peter")
-            until(lambda: said_by(stage, "assistant"), 30)
-            assert "Peter" in said_by(stage, "assistant")[0]
-            assert len(said_by(stage, "user")) == 1
