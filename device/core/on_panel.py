@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from device.core import actions as a
 from device.core.moves import State
 from device.core.record import Record
+from device.core.replies import Replies
 from device.core.talk import Actions, Talk, Turn
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ def forgotten(talk: Talk, _event: e.Forgotten, now: float) -> Actions:
     """Drop the conversation, the session with it."""
     gone = stopped(talk, _event, now)
     talk.record = Record(None, talk.rules.keep_turns)
-    return [*gone, a.Forget(), a.Tell("info", "the conversation is forgotten")]
+    talk.replies = Replies()  # what is still told of them is not kept
+    return [a.Forget(), *gone, a.Tell("info", "the conversation is forgotten")]
 
 
 def stopped(talk: Talk, _event: e.Event, now: float) -> Actions:

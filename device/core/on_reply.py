@@ -98,6 +98,9 @@ def heard(talk: Talk, event: e.ReplyHeard, now: float) -> Actions:
 
 def cut(talk: Talk, event: e.ReplyCut, _now: float) -> Actions:
     """What was heard of a silenced reply is what was said."""
-    words = heard_part(talk.replies.cut_words(event.reply_id), event.heard_ms, event.received_ms)
+    words = talk.replies.cut_words(event.reply_id)
+    if words is None:
+        return []
     talk.record.heard_ms = event.heard_ms
-    return talk.record.note(event.reply_id, "assistant", words)
+    heard_words = heard_part(words, event.heard_ms, event.received_ms)
+    return talk.record.note(event.reply_id, "assistant", heard_words)

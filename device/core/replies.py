@@ -80,6 +80,6 @@ class Replies:
         self._cut = {reply_id: reply.words for reply_id, reply in self._open.items()}
         self._open.clear()
 
-    def cut_words(self, reply_id: str) -> str:
-        """Return, once, the words that had come for a cut reply."""
-        return self._cut.pop(reply_id, "")
+    def cut_words(self, reply_id: str) -> str | None:
+        """Return, once, the words that had come for a cut reply; None when it is not known."""
+        return self._cut.pop(reply_id, None)

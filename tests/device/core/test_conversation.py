@@ -218,6 +218,16 @@ def test_a_fatal_failure_gives_up_with_its_reason() -> None:
     assert c.state is State.IDLE
 
 
+def test_a_session_that_ends_with_a_time_to_come_again_is_not_dialled_sooner() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    opened(c)
+    told = c.handle(e.Lost(1, "1013", retry_after_s=1.0), 2.0)
+    assert kinds(told)[-2:] == ["DetachTurn", "Tell"]
+    assert (c.state, c.deadline) == (State.RETRYING, 3.0)
+    assert kinds(c.handle(e.Elapsed(), 3.0)) == ["Connect"]
+
+
 def test_a_session_lost_while_the_user_speaks_is_replaced_and_the_turn_sent_again() -> None:
     c = talk()
     c.handle(e.Pressed(0.0), 0.0)
@@ -539,6 +549,14 @@ def test_forgetting_takes_the_memory_and_the_session() -> None:
     assert kinds(c.handle(e.Forgotten(), 0.0)) == ["Forget", "Tell"]
     assert c.turns == ()
     assert c.handle(e.Pressed(1.0), 1.0)[-1] == a.Connect(1, None, ())
+
+
+def test_nothing_of_a_reply_that_is_forgotten_while_it_sounds_is_kept() -> None:
+    c = talk()
+    to_speaking(c)
+    assert kinds(c.handle(e.Forgotten(), 3.0)) == ["Forget", "Interrupt", "Hangup", "Tell"]
+    assert c.handle(e.ReplyCut("r1", 500, 1000), 3.0) == []
+    assert c.turns == ()
 
 
 def test_an_end_in_a_reply_silences_it_hangs_up_and_keeps_what_was_heard() -> None:
