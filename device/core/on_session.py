@@ -146,7 +146,8 @@ def _lost_in_talk(talk: Talk, event: e.Lost, now: float) -> Actions:
     talk.timers.pop("answer", None)
     if event.fatal or talk.turn is None:
         return [*cut, *talk.give_up(event.reason, now)]
-    if talk.fallen and now - talk.opened_at < _YOUNG_S:  # it opens and falls: wait between the tries
+    falls = talk.fallen and now - talk.opened_at < _YOUNG_S  # it opens and falls: wait between the tries
+    if falls or event.retry_after_s is not None:
         talk.timers["keep"] = now + talk.rules.keep_turn_ms / 1000
         return [*cut, a.DetachTurn(), *_attempt_failed(talk, event, now)]
     talk.fallen = True
