@@ -452,7 +452,7 @@ class Anything(RuleBasedStateMachine):
 
 TestAnything = Anything.TestCase
 TestAnything.settings = settings(
-    max_examples=300,
+    max_examples=600,
     stateful_step_count=60,
     derandomize=True,  # the same on every machine; more is found with other settings
     deadline=None,
