@@ -103,14 +103,13 @@ def test_a_session_opens_survives_bad_messages_and_carries_both_ways() -> None:
         live.refuse_reply("3.1")
         live.end_turn()
         live.request_reply()
-        until(lambda: len(got) >= 7)
-        assert [message["type"] for message in got] == [
+        until(lambda: len(got) >= 6)
+        assert [message["type"] for message in got[:6]] == [
             "input_audio_buffer.append",
             "response.cancel",
             "conversation.item.truncate",
             "conversation.item.create",
-            "input_audio_buffer.clear",
-            "response.cancel",
+            "input_audio_buffer.clear",  # and no second cancel of the same reply
             "input_audio_buffer.commit",
         ]
         assert got[2]["audio_end_ms"] == 30
