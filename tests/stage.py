@@ -56,9 +56,10 @@ class Stage:
 
     def press(self, text: str) -> None:
         """Hold the button while saying `text`, and wait for nothing."""
+        words = say(text)
         self.device.ask("press")
+        seconds = self.speak(words)
         captured = self.captured()
-        seconds = self.speak(say(text))
         until(lambda: self.captured() > captured + (seconds + 0.3) * 50, 15)
         self.device.ask("release")
 
@@ -130,11 +131,11 @@ def card_stage(folder: Path, companion: Companion, more: str = "") -> Iterator[S
 
 @contextmanager
 def served(
-    folder: Path, service: Simulator, provider: str, endpoint: str = "", device: str = ""
+    folder: Path, service: Simulator, provider: str, endpoint: str = "", device: str = "", *, more: str = ""
 ) -> Iterator[Stage]:
-    """A companion before the service, and a device; `endpoint` and `device` are TOML."""
+    """A companion before the service, and a device; `endpoint`, `device`, `more` of the provider: TOML."""
     (folder / "key").write_text("simulated-key")
-    own = f'base_url = "{service.url}"\nkey_file = "{folder}/key"\n'
+    own = f'base_url = "{service.url}"\nkey_file = "{folder}/key"\n{more}\n'
     tables = f'[endpoints.default]\nprovider = "{provider}"\n{endpoint}\n[providers.{provider}]\n{own}'
     with (
         Companion(folder / "companion", tables=tables) as companion,

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from rig.processes import Companion
+from rig.processes import Companion, Simulator
 from rig.proxy import Proxy
 from rig.realtime import RATE
-from rig.speech import say
 from tests.faults.scene import scene, tone
 from tests.servers import until
-from tests.stage import CARD_HZ, wav_stage
+from tests.stage import CARD_HZ, served, wav_stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,15 +71,6 @@ def test_a_session_that_falls_again_and_again_is_opened_with_pauses(tmp_path: Pa
         assert on.said().count("next attempt in") == 2  # the first time it is tried at once
 
 
-def press(stage: Stage, text: str) -> None:
-    """Hold the button while saying `text`, and wait for nothing."""
-    stage.device.ask("press")
-    captured = stage.captured()
-    seconds = stage.speak(say(text))
-    until(lambda: stage.captured() > captured + (seconds + 0.3) * 50, 15)
-    stage.device.ask("release")
-
-
 def said_by(stage: Stage, role: str) -> list[str]:
     return [turn["text"] for turn in stage.device.ask("transcript")["turns"] if turn["role"] == role]
 
@@ -95,7 +85,7 @@ def test_a_turn_that_was_taken_before_the_cut_is_not_said_twice(tmp_path: Path) 
     ):
         assert "peter" in stage.ask("my name is peter")[1]
         proxy.stall("down")  # the server hears the device, and not the other way round
-        press(stage, "what is my name")
+        stage.press("what is my name")
         [memory] = (tmp_path / "companion" / "companion-state" / "sessions").glob("*.json")
 
         def users() -> list[str]:
@@ -111,3 +101,14 @@ def test_a_turn_that_was_taken_before_the_cut_is_not_said_twice(tmp_path: Path) 
         assert stage.rung() == "live"
         assert len(users()) == 2
         assert len(said_by(stage, "user")) == 2
+
+
+def test_a_server_that_falls_at_the_commit_has_the_turn_once(tmp_path: Path) -> None:
+    by_socket = 'outspeed.transport = "websocket"'
+    with Simulator(tmp_path, "outspeed", "falls-at-commit") as service:
+        url = f'realtime_url = "{service.url.replace("http", "ws", 1)}/v1/realtime"'
+        with served(tmp_path, service, "outspeed", by_socket, more=url) as stage:
+            stage.press("my name is peter")
+            until(lambda: said_by(stage, "assistant"), 30)
+            assert "Peter" in said_by(stage, "assistant")[0]
+            assert len(said_by(stage, "user")) == 1
