@@ -116,7 +116,7 @@ class Rig:
         before = self.captured()
         self.device.ask("press")
         self.speak(sound)
-        late = 25 if self.card else 5
+        late = 25 if self.card else 15
         until(lambda: self.captured() > before + len(sound) * 50 // RATE + late, 20)
         self.device.ask("release")
 
@@ -193,7 +193,7 @@ def speaking_through(
     until(lambda: rig.captured() > before + 25, 10)
     strike()
     began = time.monotonic()
-    until(lambda: rig.captured() > before + 55, 10)
+    until(lambda: rig.captured() > before + 75, 10)
     rig.device.ask("release")
     wait(max(0.0, began + lasts_s - time.monotonic()))
     ended = time.monotonic()
@@ -331,6 +331,7 @@ def killed(rig: Rig, said: NDArray[np.int16], supervisor: Supervisor) -> Result:
     lives = len(supervisor.runs)
     os.kill(supervisor.runs[-1].pid, signal.SIGKILL)
     ended = time.monotonic()
+    _empty(rig.folder / "mic.wav")  # a microphone keeps nothing for the next life
     until(lambda: len(supervisor.runs) > lives and supervisor.runs[-1].ready_at, 30)
     rig.listen()
     rig.say(said)
@@ -338,6 +339,11 @@ def killed(rig: Rig, said: NDArray[np.int16], supervisor: Supervisor) -> Result:
     lost = missing(said, rig.server.heard_in(-1))
     rig.reach("ready", "idle")
     return Result(seconds, 0.1, seconds - 0.1 - PHRASE_S, lost)  # 0.1 s: the supervisor's pause
+
+
+def _empty(path: Path) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, CARD_HZ, 0, "NONE", "not compressed"))
 
 
 @contextmanager
@@ -348,8 +354,7 @@ def rig_of(folder: Path, card: Card | None = None) -> Iterator[Rig]:
         mint = stack.enter_context(Proxy(server.url))
         live = stack.enter_context(Proxy(server.realtime_url))
         backend = f'kind = "token"\nurl = "{mint.url}"\nrealtime_url = "{live.url}"\nmodel = "bench"'
-        with wave.open(str(folder / "mic.wav"), "wb") as file:
-            file.setparams((1, 2, CARD_HZ, 0, "NONE", "not compressed"))
+        _empty(folder / "mic.wav")
         audio = "" if card else wav_audio(folder / "mic.wav", folder / "speaker.wav")
         device = Device(folder, None, audio, card.env if card else None, backend=backend)
         rig = Rig(folder, server, mint, live, device)
