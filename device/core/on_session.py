@@ -66,8 +66,6 @@ def _plan_rotation(talk: Talk, ends_at: float | None, now: float) -> None:
 
 def set_limits(talk: Talk, now: float) -> None:
     """Set the timers of what may still be spent; the longest talk counts from its first session."""
-    if not talk.up:
-        return
     left_s = talk.budget.left_s
     longest_ms = talk.rules.longest_talk_ms
     if longest_ms:

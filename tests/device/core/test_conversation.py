@@ -537,6 +537,7 @@ def test_the_longest_talk_counts_over_sessions_and_a_press_begins_another() -> N
 def test_a_muted_device_says_why_it_does_not_listen() -> None:
     c = talk()
     c.handle(e.MuteSet(on=True), 0.0)
+    assert c.muted
     assert "unmute" in str(c.handle(e.Pressed(1.0), 1.0))
     c.handle(e.MuteSet(on=False), 2.0)
     c.handle(e.Pressed(3.0), 3.0)
