@@ -3,12 +3,12 @@
 Method: `pressel run` is its own process; the mint and the session go through byte-level proxies that break
 them (rig/proxy.py). Sound comes from and goes to WAV files in real time; where the card itself is pulled
 out, it is PyAudio on the private virtual card. The user says a phrase of 1 s of noise that matches itself
-at one lag only.
+at one lag only, 0.2 s after the press.
 
 "seconds" is from the end of the fault to the first block of the next answer at the card. Where the user
 speaks through the fault ("during"), the words that were said must be answered without another press.
-Elsewhere ("after") the button is pressed as soon as the fault is over, and the phrase of 1 s and its
-release are in the seconds. "due" is what was left, at the end of the fault, of the back-off that the device
+Elsewhere ("after") the button is pressed as soon as the fault is over, and the 1.2 s of the phrase
+and its release are in the seconds. "due" is what was left, at the end of the fault, of the back-off that the device
 had announced: for a card 0.5, 1, 2, 4, 5 s after one another. "beyond" is seconds less due, and less the
 phrase where it was said after.
 
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 CARD_HZ = 48_000
 PHRASE_S = 1.0
+BREATH_S = 0.2  # between the press and the phrase
 WINDOW = RATE // 10
 _CARD_WAITS_S = (0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0)
 
@@ -100,7 +101,8 @@ class Rig:
         until(lambda: self.status()["state"] in states, seconds)
 
     def speak(self, sound: NDArray[np.int16]) -> None:
-        """Put sound before the microphone; it takes its time."""
+        """Put a breath and the sound before the microphone; it takes its time."""
+        sound = np.concatenate((np.zeros(int(BREATH_S * RATE), np.int16), sound))
         if self.card:
             self.card.feed(sound, RATE)
             return
@@ -116,7 +118,7 @@ class Rig:
         before = self.captured()
         self.device.ask("press")
         self.speak(sound)
-        late = 25 if self.card else 15
+        late = 30 if self.card else 25
         until(lambda: self.captured() > before + len(sound) * 50 // RATE + late, 20)
         self.device.ask("release")
 
@@ -230,7 +232,7 @@ def _answered(rig: Rig, ended: float, said: NDArray[np.int16], *, after: bool) -
     seconds = sounded - ended
     lost = missing(said, rig.server.heard_in(-1))
     rig.reach("ready", "idle")
-    return Result(seconds, due, seconds - due - (PHRASE_S if after else 0.0), lost)
+    return Result(seconds, due, seconds - due - (BREATH_S + PHRASE_S if after else 0.0), lost)
 
 
 def _both(rig: Rig, name: str, *arguments: Any, **more: Any) -> Callable[[], None]:
@@ -320,7 +322,7 @@ def pulled_out(rig: Rig, said: NDArray[np.int16]) -> Result:
     seconds = rig.sounded_after(ended) - ended
     lost = missing(said, rig.server.heard_in(-1))
     rig.events.clear()
-    return Result(seconds, due, seconds - due - PHRASE_S, lost)
+    return Result(seconds, due, seconds - due - BREATH_S - PHRASE_S, lost)
 
 
 def killed(rig: Rig, said: NDArray[np.int16], supervisor: Supervisor) -> Result:
@@ -338,7 +340,7 @@ def killed(rig: Rig, said: NDArray[np.int16], supervisor: Supervisor) -> Result:
     seconds = rig.sounded_after(ended) - ended
     lost = missing(said, rig.server.heard_in(-1))
     rig.reach("ready", "idle")
-    return Result(seconds, 0.1, seconds - 0.1 - PHRASE_S, lost)  # 0.1 s: the supervisor's pause
+    return Result(seconds, 0.1, seconds - 0.1 - BREATH_S - PHRASE_S, lost)  # 0.1 s: the supervisor's pause
 
 
 def _empty(path: Path) -> None:
