@@ -6,11 +6,11 @@ out, it is PyAudio on the private virtual card. The user says a phrase of 1 s of
 at one lag only, 0.2 s after the press.
 
 "seconds" is from the end of the fault to the first block of the next answer at the card. Where the user
-speaks through the fault ("during"), the words that were said must be answered without another press.
-Elsewhere ("after") the button is pressed as soon as the fault is over, and the 1.2 s of the phrase
-and its release are in the seconds. "due" is what was left, at the end of the fault, of the back-off that the device
-had announced: for a card 0.5, 1, 2, 4, 5 s after one another. "beyond" is seconds less due, and less the
-phrase where it was said after.
+speaks through the fault ("during"), the words that were said must be answered without another press; the
+end of a cut, which lasts no time, is then the release. Elsewhere ("after") the button is pressed as soon as
+the fault is over, and the 1.2 s of the phrase and its release are in the seconds. "due" is what was left,
+at the end of the fault, of the back-off that the device had announced: for a card 0.5, 1, 2, 4, 5 s after
+one another. "beyond" is seconds less due, and less the phrase where it was said after.
 
 "lost" counts samples at 24 kHz: each window of 100 ms of the phrase is looked for in what the session that
 answered was sent; a window that is not there is 2400, one that is shifted against the one before is its
