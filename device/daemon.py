@@ -14,10 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from device import __version__
-from device.audio.earcons import earcon
 from device.commands import answer
 from device.config import make_limits, make_rules
 from device.core import actions as a
@@ -25,21 +22,17 @@ from device.core import events as e
 from device.core.budget import Budget
 from device.core.conversation import Conversation
 from device.core.gestures import Gestures
-from device.core.grant import GrantRequest
 from device.core.moves import State
 from device.core.patience import Patience
-from device.core.sessions import Book, Session
 from device.errors import PresselError
-from device.net.attempt import Attempt
-from device.system.clock import is_synchronised
+from device.orders import Orders
 from device.system.watchdog import LastResort
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from device.config import Config
-    from device.core.sessions import Turn
-    from device.net.session import Session as NetSession
+    from device.core.sessions import Book, Turn
     from device.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -57,6 +50,11 @@ class _Edge:
 
 
 @dataclass(frozen=True)
+class _Volume:
+    percent: int
+
+
+@dataclass(frozen=True)
 class _Stop:
     status: int
     reason: str
@@ -67,7 +65,7 @@ class _Health:
     reason: str | None  # why the microphone is dead; None: it lives again
 
 
-_Post = e.Event | _Edge | _Health | _Stop
+_Post = e.Event | _Edge | _Health | _Volume | _Stop
 
 
 class Daemon:
@@ -76,15 +74,12 @@ class Daemon:
     def __init__(self, config: Config, make_parts: Callable[[Daemon], Parts]) -> None:
         self._config = config
         self._inbox: queue.SimpleQueue[_Post] = queue.SimpleQueue()
-        self._key = f"{config.backend.endpoint}/{config.talk.mode}"
         self._started = time.monotonic()
-        self._attempt: Attempt | None = None
         self._fault: str | None = None
         self._session: dict[str, str] | None = None
         self._today = ""
-        self._book = Book()
-        self._marks: dict[str, float] = {}
         self._parts = make_parts(self)
+        self._orders = Orders(config, self._parts, self._load(), self)
         self._conversation = self._recall()
         self._gestures = Gestures(config.panel.hold_ms)
 
@@ -118,21 +113,21 @@ class Daemon:
 
     def sounded(self, reply_id: str) -> None:
         """Note when a reply reached the speaker."""
-        self._marks["sound"] = time.monotonic()
+        self._parts.latencies.mark("sound", time.monotonic())
         self._inbox.put(e.ReplySounded(reply_id))
 
     def heard(self, reply_id: str) -> None:
         """Report a reply that was heard to its end."""
-        came_ms = self._attempt.downlink.received_ms(reply_id) if self._attempt else None
-        self._inbox.put(e.ReplyHeard(reply_id, came_ms))
+        self._inbox.put(e.ReplyHeard(reply_id, self._orders.received_ms(reply_id)))
 
     def sent(self, mark: str, at: float) -> None:
         """Note when the uplink sent a turn's first frame or its commit."""
-        self._marks[mark] = at
+        latencies = self._parts.latencies
+        latencies.mark(mark, at)
         if mark == "first":
-            self._measure("press_to_frame_ms", "press", "first")
+            latencies.measure("press_to_frame_ms", "press", "first")
         else:
-            self._measure("release_to_commit_ms", "release", "commit")
+            latencies.measure("release_to_commit_ms", "release", "commit")
 
     def card_lost(self, side: e.Side, reason: str) -> None:
         """Report that there is no microphone, or no speaker."""
@@ -184,8 +179,7 @@ class Daemon:
         self._parts.recent.save(stop.reason)
         self._parts.close(resort.note)
         resort.note("the session")
-        if self._attempt:
-            self._attempt.join(_CLOSING_S)
+        self._orders.join(_CLOSING_S)
         resort.cancel()
         return stop.status
 
@@ -199,14 +193,17 @@ class Daemon:
         while True:
             post = self._next()
             now = time.monotonic()
-            if isinstance(post, _Stop):
-                return post
-            if isinstance(post, _Edge):
-                self._take_edge(post, now)
-            elif isinstance(post, _Health):
-                self._take_health(post)
-            elif post is not None:
-                self._handle(post, now)
+            match post:
+                case _Stop():
+                    return post
+                case _Edge():
+                    self._take_edge(post, now)
+                case _Health():
+                    self._take_health(post)
+                case _Volume():
+                    self._orders.keep_volume(post.percent)
+                case e.Event():
+                    self._handle(post, now)
             self._pass_time(now)
 
     def _next(self) -> _Post | None:
@@ -234,15 +231,12 @@ class Daemon:
             self._handle(e.Dated(today), now)
         state = self._conversation.state
         if self._config.backend.warm and state is State.IDLE:
-            stored = self._book.sessions.get(self._key)
-            self._parts.warm(
-                self._request(stored.session_id if stored else None, len(self._conversation.turns))
-            )
+            self._orders.warm(len(self._conversation.turns))
 
     def _take_edge(self, edge: _Edge, now: float) -> None:
-        self._publish("panel", line=edge.line, active=edge.active)
+        self.publish("panel", line=edge.line, active=edge.active)
         if edge.line == "button":
-            self._marks["press" if edge.active else "release"] = edge.at
+            self._parts.latencies.mark("press" if edge.active else "release", edge.at)
         fact = self._gestures.edge(edge.line, active=edge.active, at=edge.at)
         if fact:
             self._handle(fact, now)
@@ -260,11 +254,13 @@ class Daemon:
         orders = self._conversation.handle(event, now)
         self._observe(event)
         if self._conversation.state is not before:
-            self._publish("state", **{"state": self._conversation.state.value, "from": before.value})
+            self.publish("state", **{"state": self._conversation.state.value, "from": before.value})
         for order in orders:
             if isinstance(order, a.Connect) and before is not State.IDLE:
                 self._parts.counters.reconnects += 1
-            getattr(self, _EXECUTORS[type(order)])(order)
+            if isinstance(order, a.Hangup):
+                self._session = None
+            self._orders.carry_out(order)
         if self._conversation.state is not before or orders:
             self._show()
 
@@ -272,7 +268,7 @@ class Daemon:
 
     def _observe(self, event: e.Event) -> None:
         match event:
-            case e.Opened() if self._attempt and event.attempt == self._attempt.number:
+            case e.Opened() if self._orders.session(event.attempt):
                 self._fault = None
                 self._session = {
                     "id": event.session_id,
@@ -281,13 +277,13 @@ class Daemon:
                     "rung": event.rung,
                 }
                 facts = {"session_id" if key == "id" else key: value for key, value in self._session.items()}
-                self._publish("session", **facts)
+                self.publish("session", **facts)
             case e.Restored() if self._session and event.turns:
                 self._session = {**self._session, "rung": "live"}
                 turns = [{"role": turn.role, "text": turn.text} for turn in event.turns]
-                self._publish("restored", turns=turns)
+                self.publish("restored", turns=turns)
             case e.ReplyText():
-                self._publish("transcript", role="assistant", text=event.text, whole=event.whole, final=False)
+                self.publish("transcript", role="assistant", text=event.text, whole=event.whole, final=False)
             case e.ReplySounded():
                 self._reply_sounded(event.reply_id)
             case e.CardBack():
@@ -297,154 +293,20 @@ class Daemon:
 
     def _reply_sounded(self, reply_id: str) -> None:
         self._parts.counters.replies += 1
-        first_at = self._attempt.downlink.first_at(reply_id) if self._attempt else None
+        first_at = self._orders.first_sound_at(reply_id)
+        latencies = self._parts.latencies
         if first_at is not None:
-            self._marks["reply"] = first_at
-            self._measure("commit_to_reply_ms", "commit", "reply")
-            self._measure("reply_to_sound_ms", "reply", "sound")
-        self._publish("turn", latencies=dict(self._parts.latencies))
-
-    def _measure(self, name: str, start: str, end: str) -> None:
-        if start in self._marks and self._marks[end] >= self._marks[start]:
-            self._parts.latencies[name] = round((self._marks[end] - self._marks[start]) * 1000, 1)
-
-    # --- orders
-
-    def _connect(self, order: a.Connect) -> None:
-        request = self._request(order.resume, len(order.turns))
-        self._attempt = Attempt(
-            order.attempt,
-            self._parts.backend(),
-            request,
-            order.turns,
-            self._parts.playback,
-            now=time.time,
-            clock_offset_s=time.monotonic() - time.time(),
-            on_event=self.post,
-            clock_is_set=is_synchronised,
-            after=self._attempt,
-            open_link=self._parts.open_link,
-        )
-
-    def _request(self, resume: str | None, turns: int) -> GrantRequest:
-        talk = self._config.talk
-        client_ends = talk.mode == "push_to_talk" or talk.turn_end == "client"
-        return GrantRequest(
-            endpoint=self._config.backend.endpoint,
-            mode=talk.mode,
-            turn_end="client" if client_ends else "server",
-            resume_session=resume,
-            turns=turns,
-            codec=self._config.backend.codec,
-        )
-
-    def _hangup(self, order: a.Hangup) -> None:
-        if self._attempt and self._attempt.number == order.attempt:
-            self._attempt.cancel()
-        self._session = None
-
-    def _begin_turn(self, order: a.BeginTurn) -> None:
-        self._marks.pop("commit", None)
-        self._parts.uplink.begin(order.at, order.lead_ms, order.why)
-        if self._parts.speaking():
-            self.post(e.SpeechStarted("local"))
-
-    def _attach_turn(self, order: a.AttachTurn) -> None:
-        session = self._open_session(order.attempt)
-        if session:
-            self._parts.uplink.attach(session)
-
-    def _detach_turn(self, _order: a.DetachTurn) -> None:
-        self._parts.uplink.detach()
-
-    def _end_turn(self, order: a.EndTurn) -> None:
-        self._parts.uplink.end(order.at)
-
-    def _reopen_turn(self, _order: a.ReopenTurn) -> None:
-        self._parts.uplink.reopen()
-
-    def _close_turn(self, _order: a.CloseTurn) -> None:
-        self._parts.uplink.close()
-
-    def _discard_turn(self, _order: a.DiscardTurn) -> None:
-        self._parts.uplink.discard()
-
-    def _say(self, order: a.Say) -> None:
-        session = self._open_session(order.attempt)
-        if session:
-            session.say(order.text)
-
-    def _request_reply(self, order: a.RequestReply) -> None:
-        session = self._open_session(order.attempt)
-        if session:
-            session.request_reply()
-
-    def _admit_reply(self, order: a.AdmitReply) -> None:
-        if self._attempt:
-            self._attempt.downlink.admit(order.reply_id)
-
-    def _refuse_reply(self, order: a.RefuseReply) -> None:
-        session = self._open_session(order.attempt)
-        if session and self._attempt:
-            self._attempt.downlink.refuse(order.reply_id)
-            session.refuse_reply(order.reply_id)
-
-    def _interrupt(self, order: a.Interrupt) -> None:
-        if not self._attempt:
-            return
-        cut = self._attempt.downlink.cut()
-        session = self._open_session(order.attempt)
-        if session:
-            session.interrupt(cut)
-        if cut:
-            self._parts.counters.interruptions += 1
-            self._publish("interrupted", heard_ms=cut.heard_ms)
-            self.post(e.ReplyCut(cut.reply_id, cut.heard_ms, cut.received_ms))
-
-    def _finish_reply(self, order: a.FinishReply) -> None:
-        if self._attempt:
-            self._attempt.downlink.finish(order.reply_id)
-
-    def _refuse_tool(self, order: a.RefuseTool) -> None:
-        session = self._open_session(order.attempt)
-        if session:
-            log.info("the model asked for the tool %s; this device has none", order.name)
-            session.refuse_tool(order.call_id)
-
-    def _remember(self, order: a.Remember) -> None:
-        session = Session(order.session_id, order.provider, order.turns, time.time(), order.heard_ms)
-        self._book = msgspec.structs.replace(self._book, sessions={**self._book.sessions, self._key: session})
-        self._parts.store.save_soon(self._book)
-
-    def _forget(self, _order: a.Forget) -> None:
-        kept = {key: session for key, session in self._book.sessions.items() if key != self._key}
-        self._book = msgspec.structs.replace(self._book, sessions=kept)
-        self._parts.store.save_soon(self._book)
-
-    def _spend(self, order: a.Spend) -> None:
-        self._book = msgspec.structs.replace(self._book, spent=order.spent)
-        self._parts.store.save_soon(self._book)
-
-    def _chime(self, order: a.Chime) -> None:
-        self._parts.playback.chime(earcon(order.sound, self._parts.playback.rate))
-        self._publish("chime", sound=order.sound)
-
-    def _quote(self, order: a.Quote) -> None:
-        self._publish("transcript", role=order.role, text=order.text, final=True)
-
-    def _tell(self, order: a.Tell) -> None:
-        self.tell(order.level, order.text)
-
-    def _open_session(self, attempt: int) -> NetSession | None:
-        current = self._attempt
-        return current.session if current and current.number == attempt else None
+            latencies.mark("reply", first_at)
+            latencies.measure("commit_to_reply_ms", "commit", "reply")
+            latencies.measure("reply_to_sound_ms", "reply", "sound")
+        self.publish("turn", latencies=dict(latencies.ms))
 
     # --- showing
 
     def tell(self, level: str, text: str) -> None:
         """Say one line to the owner."""
         log.log(_LEVELS[level], "%s", text, extra={"shown": True})
-        self._publish("notice", level=level, text=text)
+        self.publish("notice", level=level, text=text)
         if level == "error":
             self._fault = text
             self._parts.recent.save_soon(text)
@@ -459,13 +321,14 @@ class Daemon:
             pattern = "fault"
         self._parts.panel.show(pattern)
         self._parts.rest(state is State.IDLE)
-        session = self._open_session(self._conversation.attempt)
+        session = self._orders.session(self._conversation.attempt)
         waits = state in (State.AWAITING, State.SPEAKING) and session and session.continuous
         self._parts.uplink.fill(session if waits else None)
         if session:
             session.talking(state in (State.LISTENING, State.AWAITING, State.SPEAKING))
 
-    def _publish(self, kind: str, **facts: Any) -> None:
+    def publish(self, kind: str, **facts: Any) -> None:
+        """Hand an event to the watchers and to the ring of the last ones."""
         event = {"event": kind, "t": time.monotonic(), "at": time.time(), **facts}
         self._parts.recent.note(event)
         self._parts.control.publish(event)
@@ -490,7 +353,7 @@ class Daemon:
             "volume": self._parts.playback.volume,
             "session": self._session,
             "counters": self._parts.count(),
-            "latencies": dict(self._parts.latencies),
+            "latencies": dict(self._parts.latencies.ms),
             "fault": self._parts.card_fault() or self._fault,
             "recording": self._parts.recorder is not None,
             "version": __version__,
@@ -501,48 +364,24 @@ class Daemon:
     def set_volume(self, percent: int) -> None:
         """Set the speaker's volume, 0 to 100, and keep it."""
         self._parts.playback.volume = percent
-        self._book = msgspec.structs.replace(self._book, volume=percent)
-        self._parts.store.save_soon(self._book)
+        self._inbox.put(_Volume(percent))
 
-    def _recall(self) -> Conversation:
-        self._book, notice = self._parts.store.load()
+    def _load(self) -> Book:
+        book, notice = self._parts.store.load()
         if notice:
             log.warning("%s", notice)
-        if self._book.volume is not None:
-            self._parts.playback.volume = self._book.volume
+        if book.volume is not None:
+            self._parts.playback.volume = book.volume
+        return book
+
+    def _recall(self) -> Conversation:
         return Conversation(
             make_rules(self._config),
             Patience(random.random),
-            self._book.sessions.get(self._key),
-            Budget(make_limits(self._config), dict(self._book.spent)),
+            self._orders.stored,
+            Budget(make_limits(self._config), dict(self._orders.book.spent)),
         )
 
 
 def _reason(error: BaseException | None) -> str:
     return str(error) or type(error).__name__
-
-
-_EXECUTORS: dict[type[a.Action], str] = {
-    a.Connect: "_connect",
-    a.Hangup: "_hangup",
-    a.BeginTurn: "_begin_turn",
-    a.AttachTurn: "_attach_turn",
-    a.DetachTurn: "_detach_turn",
-    a.EndTurn: "_end_turn",
-    a.ReopenTurn: "_reopen_turn",
-    a.CloseTurn: "_close_turn",
-    a.DiscardTurn: "_discard_turn",
-    a.Say: "_say",
-    a.RequestReply: "_request_reply",
-    a.AdmitReply: "_admit_reply",
-    a.RefuseReply: "_refuse_reply",
-    a.Interrupt: "_interrupt",
-    a.FinishReply: "_finish_reply",
-    a.RefuseTool: "_refuse_tool",
-    a.Remember: "_remember",
-    a.Spend: "_spend",
-    a.Chime: "_chime",
-    a.Quote: "_quote",
-    a.Forget: "_forget",
-    a.Tell: "_tell",
-}

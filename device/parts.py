@@ -19,7 +19,7 @@ from device.net.warm import WarmBackend
 from device.panel.simulated import SimulatedPanel
 from device.system.control import ControlServer
 from device.system.ledger import Ledger
-from device.system.metrics import Counters
+from device.system.metrics import Counters, Latencies
 from device.system.notify import Notifier
 from device.system.recent import Recent
 from device.system.recording import Recorder, TappedOutput
@@ -110,7 +110,7 @@ class Parts:
         )
         self.control = ControlServer(folder / "control.sock", daemon.command)
         self.counters = Counters()
-        self.latencies: dict[str, float] = {}
+        self.latencies = Latencies()
         self.notify = Notifier()
         self._on_edge = daemon.edge
         self._loop_at = 0.0
