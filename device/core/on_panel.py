@@ -25,6 +25,7 @@ def pressed(talk: Talk, event: e.Pressed, now: float) -> Actions:
         case State.LISTENING:  # the button takes over a turn that the wake line began
             assert talk.turn
             talk.turn.hands_free = False
+            talk.timers.pop("silence", None)
             return []
         case State.CONNECTING if talk.turn and hands_free and not talk.writing:
             return talk.abandon(now)
