@@ -96,6 +96,7 @@ class Orders:
             clock_is_set=is_synchronised,
             after=self._attempt,
             open_link=self._parts.open_link,
+            limit_s=order.limit_s,
         )
 
     def _request(self, resume: str | None, turns: int) -> GrantRequest:

@@ -22,11 +22,15 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Connect(Action):
-    """Mint and open a session; ask for `resume` and be ready to seed with `turns`."""
+    """Mint and open a session; ask for `resume` and be ready to seed with `turns`.
+
+    `limit_s`: the most that minting, and then opening, may each take.
+    """
 
     attempt: int
     resume: str | None
     turns: tuple[Turn, ...]
+    limit_s: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ def opened(talk: Talk, event: e.Opened, now: float) -> Actions:
     """Send the turn that waits, or what the server does not know of it yet."""
     talk.record.open(event.session_id, event.provider, event.rung)
     talk.up, talk.trouble = True, "no answer yet"
+    talk.failed = 0
     talk.opened_at = talk.billed_at = now
     talk.count_time(now)
     _plan_rotation(talk, event.ends_at, now)
@@ -127,6 +128,7 @@ def lost(talk: Talk, event: e.Lost, now: float) -> Actions:
     told: Actions = [a.Hangup(talk.attempt), *spent]
     match talk.state:
         case State.CONNECTING:
+            talk.failed += 1
             return [*told, *_attempt_failed(talk, event, now)]
         case State.SPEAKING:  # what has come is heard out, the rest is not pretended
             finish = [a.FinishReply(reply_id) for reply_id in talk.replies.break_off()]

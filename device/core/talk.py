@@ -50,6 +50,7 @@ class Talk:
         self.up = False  # a session is open
         self.opened_at = 0.0
         self.billed_at = 0.0
+        self.failed = 0  # attempts in a row
         self.trouble = "no answer yet"  # why there is no session
         self.not_before = 0.0  # the server has named a time for the next attempt
         self.fallen = False  # a session has gone, and no reply has come since
@@ -148,11 +149,12 @@ class Talk:
     # --- the session
 
     def connect(self) -> Actions:
-        """Begin the next attempt."""
+        """Begin the next attempt, with more patience than the last: that one may have met a dead line."""
         self.attempt += 1
         self.restored = []
         self.state = State.CONNECTING
-        return [a.Connect(self.attempt, self.record.session_id, self.record.turns)]
+        limit_s = min(_LONGEST_OPENING_S, _FIRST_OPENING_S * 2 ** min(self.failed, 8))
+        return [a.Connect(self.attempt, self.record.session_id, self.record.turns, limit_s)]
 
     def want_session(self, now: float) -> Actions:
         """Try at once, or as soon as the server allows; what the user says is kept for a while."""
@@ -254,6 +256,7 @@ class Talk:
             self.timers.pop(name, None)
 
 
+_FIRST_OPENING_S, _LONGEST_OPENING_S = 3.0, 15.0
 _SPEND_EVERY_S = 60.0  # the bill goes to disk this often
 _OPEN = ("spend", "notice")
 _TIMERS: dict[State, tuple[str, ...]] = {

@@ -59,6 +59,7 @@ class Attempt:
     is right, None when nobody knows. `after`: an older attempt, which is waited for: `cancel` has broken off
     its connection, so that is a matter of milliseconds. One that takes a second all the same hangs in DNS or
     in opening a connection; it is left behind, and a grant or a socket that it still gets is never used.
+    `limit_s`: the most that minting, and then opening, may each take.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Attempt:
         open_link: Callable[[Grant], Link] = Link,
         clock_is_set: Callable[[], bool | None] = lambda: None,
         after: Attempt | None = None,
+        limit_s: float = 15.0,
     ) -> None:
         self.number = number
         self.downlink = Downlink(player)
@@ -89,7 +91,7 @@ class Attempt:
         self._lock = threading.Lock()
         self._clock_is_set = clock_is_set
         self._after = after
-        self._scope = CancelScope()
+        self._scope = CancelScope(limit_s)
         self._thread = threading.Thread(target=self._run, name=f"attempt-{number}", daemon=True)
         self._thread.start()
 

@@ -15,7 +15,7 @@ from requests.adapters import HTTPAdapter
 from device.core.grant import Grant, GrantRequest, host_of, is_loopback
 from device.dialects.dialect import printable
 from device.errors import BackendError
-from device.net.cancel import limited
+from device.net.cancel import limited, within
 from device.net.failures import PORTAL, describe, untimely
 
 _CONNECT_S = 5.0
@@ -115,7 +115,7 @@ class _Severable(HTTPAdapter):
 
 
 def _ask(method: str, url: str, body: Any, headers: dict[str, str], limit_s: float) -> Any:
-    where = host_of(url)
+    where, limit_s = host_of(url), within(limit_s)
     adapter = _Severable()
 
     def exchange() -> Any:

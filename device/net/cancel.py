@@ -20,10 +20,14 @@ class CancelledError(Exception):
 
 
 class CancelScope:
-    """Calls of `limited` that a thread makes inside `with scope:` end when any thread calls `cancel`."""
+    """Calls of `limited` that a thread makes inside `with scope:` end when any thread calls `cancel`.
 
-    def __init__(self) -> None:
+    None of them may take longer than `limit_s`.
+    """
+
+    def __init__(self, limit_s: float = float("inf")) -> None:
         self.cancelled = False
+        self.limit_s = limit_s
         self._lock = threading.Lock()
         self._end: Callable[[], None] | None = None
         self._token: Token[CancelScope | None] | None = None
@@ -54,6 +58,12 @@ class CancelScope:
 
 
 _scope: ContextVar[CancelScope | None] = ContextVar("scope", default=None)
+
+
+def within(limit_s: float) -> float:
+    """Return the limit, or that of the scope which the calling thread is in, if it is shorter; in seconds."""
+    scope = _scope.get()
+    return min(limit_s, scope.limit_s) if scope else limit_s
 
 
 def limited(work: Callable[[], _T], limit_s: float, sever: Callable[[], None]) -> _T:

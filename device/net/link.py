@@ -18,7 +18,7 @@ from websocket import ABNF
 from device.core.grant import host_of
 from device.dialects.dialect import printable
 from device.errors import LinkError
-from device.net.cancel import limited
+from device.net.cancel import limited, within
 from device.net.failures import PORTAL, describe, untimely
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def _address(grant: Grant) -> tuple[str, dict[str, str], list[str]]:
 
 def _open(grant: Grant, limit_s: float) -> websocket.WebSocket:
     url, headers, subprotocols = _address(grant)
-    where = host_of(url)
+    where, limit_s = host_of(url), within(limit_s)
     connection = websocket.WebSocket(
         sockopt=_OPTIONS,
         enable_multithread=True,

@@ -141,6 +141,20 @@ def test_a_failed_attempt_waits_and_tries_again_without_end() -> None:
         assert "Connect" in kinds(pass_time(c, hour * 3600.0 + 30.0))
 
 
+def test_each_attempt_has_more_patience_than_the_last_until_one_opens() -> None:
+    c = talk()
+    orders = c.handle(e.Pressed(0.0), 0.0)
+    limits = []
+    for n in range(1, 6):
+        limits += [order.limit_s for order in orders if isinstance(order, a.Connect)]
+        c.handle(e.Lost(n, "no answer"), n * 10.0)
+        orders = c.handle(e.Pressed(n * 10.0 + 0.01), n * 10.0 + 0.01)
+    assert limits == [3.0, 6.0, 12.0, 15.0, 15.0]
+    opened(c, now=61.0)
+    orders = c.handle(e.Lost(6, "gone"), 100.0)
+    assert orders[-1] == a.Connect(7, "sess_1", (), 3.0)
+
+
 def test_what_was_said_waits_15_s_for_a_session_then_an_earcon_and_a_line_tell_so() -> None:
     c = talk()
     c.handle(e.Pressed(0.0), 0.0)

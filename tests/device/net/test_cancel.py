@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from device.net.cancel import CancelledError, CancelScope, limited
+from device.net.cancel import CancelledError, CancelScope, limited, within
 from tests.servers import until
 
 
@@ -66,3 +66,12 @@ def test_a_cancelled_scope_is_no_business_of_calls_outside_it() -> None:
     with scope:
         pass
     assert limited(lambda: 1, 5, lambda: None) == 1
+
+
+def test_a_scope_shortens_a_limit_and_never_lengthens_it() -> None:
+    assert within(5.0) == 5.0
+    with CancelScope(3.0):
+        assert within(5.0) == 3.0
+        assert within(1.0) == 1.0
+    with CancelScope():
+        assert within(5.0) == 5.0
