@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _PULSE_S = 1.0  # the main loop goes round at least this often, for the watchdog to see
 _CLOSING_S = 0.75  # what has not closed by then is left behind
+_MOST_BEHIND, _PACE_S = 500, 0.005  # facts that wait
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -73,6 +74,7 @@ class Daemon:
 
     def __init__(self, config: Config, make_parts: Callable[[Daemon], Parts]) -> None:
         self._config = config
+        self._ended = threading.Event()
         self._inbox: queue.SimpleQueue[_Post] = queue.SimpleQueue()
         self._started = time.monotonic()
         self._fault: str | None = None
@@ -88,6 +90,11 @@ class Daemon:
     def post(self, event: e.Event) -> None:
         """Hand a fact to the main loop."""
         self._inbox.put(event)
+
+    def pace(self) -> None:
+        """Hold a receiver up while the main loop is far behind: a flood of events waits at its sender."""
+        while self._inbox.qsize() > _MOST_BEHIND and not self._ended.wait(_PACE_S):
+            pass
 
     def edge(self, line: str, active: bool, at: float) -> None:
         """Hand a panel's edge to the main loop."""
@@ -168,6 +175,7 @@ class Daemon:
 
     def _end(self, stop: _Stop) -> int:
         """Keep what was heard, then close everything; a part that does not close is left behind."""
+        self._ended.set()
         resort = LastResort(_CLOSING_S, stop.status)
         if stop.status:
             log.error("%s", stop.reason)

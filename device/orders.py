@@ -29,6 +29,7 @@ class Desk(Protocol):
     """Whom it reports to."""
 
     def post(self, event: e.Event) -> None: ...
+    def pace(self) -> None: ...
     def tell(self, level: str, text: str) -> None: ...
     def publish(self, kind: str, **facts: Any) -> None: ...
 
@@ -97,6 +98,7 @@ class Orders:
             after=self._attempt,
             open_link=self._parts.open_link,
             limit_s=order.limit_s,
+            pace=self._desk.pace,
         )
 
     def _request(self, resume: str | None, turns: int) -> GrantRequest:

@@ -59,7 +59,8 @@ class Attempt:
     is right, None when nobody knows. `after`: an older attempt, which is waited for: `cancel` has broken off
     its connection, so that is a matter of milliseconds. One that takes a second all the same hangs in DNS or
     in opening a connection; it is left behind, and a grant or a socket that it still gets is never used.
-    `limit_s`: the most that minting, and then opening, may each take.
+    `limit_s`: the most that minting, and then opening, may each take. `pace` follows each frame, and holds
+    the receiver up while the events of the last ones wait.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Attempt:
         clock_is_set: Callable[[], bool | None] = lambda: None,
         after: Attempt | None = None,
         limit_s: float = 15.0,
+        pace: Callable[[], None] = lambda: None,
     ) -> None:
         self.number = number
         self.downlink = Downlink(player)
@@ -91,6 +93,7 @@ class Attempt:
         self._lock = threading.Lock()
         self._clock_is_set = clock_is_set
         self._after = after
+        self._pace = pace
         self._scope = CancelScope(limit_s)
         self._thread = threading.Thread(target=self._run, name=f"attempt-{number}", daemon=True)
         self._thread.start()
@@ -139,7 +142,12 @@ class Attempt:
         afresh = msgspec.structs.replace(request, resume_session=None)
         try:
             session = Session(
-                self.number, lambda: self._open_link(grant), dialect, self.downlink, on_event=self._on_event
+                self.number,
+                lambda: self._open_link(grant),
+                dialect,
+                self.downlink,
+                on_event=self._on_event,
+                pace=self._pace,
             )
         except LinkError as error:
             again = dialect.mint_again(error.code)

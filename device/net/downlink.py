@@ -25,6 +25,11 @@ class Player(Protocol):
     """The speaker's side."""
 
     def play(self, reply_id: str, item_id: str, pcm: bytes, rate: int) -> None: ...
+    def end(self, reply_id: str) -> None:
+        """All of it has come; what the server still sends of it is dropped, in the receiver's thread."""
+        with self._lock:
+            self._reply(reply_id).whole = True
+
     def finish(self, reply_id: str) -> None: ...
     def flush(self) -> Heard | None: ...
 
@@ -48,6 +53,7 @@ class _Reply:
     """`first_at`: when its first sound came, monotonic seconds."""
 
     verdict: bool | None = None
+    whole: bool = False
     first_at: float | None = None
     received_ms: float = 0.0
     waiting: list[tuple[str, bytes, int]] = field(default_factory=list)
@@ -70,7 +76,7 @@ class Downlink:
         """Take a piece of sound, PCM16 mono at `rate` Hz, in the receiver's thread."""
         with self._lock:
             reply = self._reply(reply_id)
-            if reply.verdict is False:
+            if reply.verdict is False or reply.whole:
                 return
             now = time.monotonic()
             reply.first_at = now if reply.first_at is None else reply.first_at

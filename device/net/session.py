@@ -36,6 +36,7 @@ class Session:
         downlink: Downlink,
         *,
         on_event: Callable[[e.Event], None],
+        pace: Callable[[], None] = lambda: None,
     ) -> None:
         self.opened = False
         self._attempt = attempt
@@ -45,6 +46,7 @@ class Session:
         self._downlink = downlink
         self._intake = Intake(attempt)
         self._on_event = on_event
+        self._pace = pace
         self._lock = threading.Lock()  # the dialect's state; never taken for audio
         self._ended = threading.Event()
         self._redials = 0
@@ -155,6 +157,7 @@ class Session:
                     self._take(self._dialect.decode(frame))
             except ProtocolError as error:
                 self._on_event(e.Troubled(self._attempt, str(error)))
+            self._pace()  # outside the lock: what is behind may need it to catch up
 
     def _redial(self, error: LinkError) -> None:
         """Dial again where the protocol allows it, with the same secret; raises the error that ends it."""
@@ -199,6 +202,7 @@ class Session:
             self._open()
         elif isinstance(event, e.ReplyEnded):
             self._finish(event.reply_id)
+            self._downlink.end(event.reply_id)
             # Sound that nothing came of, for want of a codec, is none: nobody waits to hear it.
             event = replace(event, audio=event.audio and self._downlink.first_at(event.reply_id) is not None)
         self._on_event(event)

@@ -129,7 +129,7 @@ def test_a_reply_that_never_ends_is_cut_with_a_reason(tmp_path: Path) -> None:
 
 
 def test_ten_minutes_of_sound_in_a_second_take_bounded_memory(tmp_path: Path) -> None:
-    """The speaker's queue holds 300 s: 14 MB of PCM16. Measured: 20 to 25 MiB more at the most."""
+    """The speaker's queue holds 300 s: 14 MB of PCM16."""
     sent = threading.Event()
 
     def script(talk: Talk, name: str) -> None:
@@ -192,7 +192,7 @@ def test_words_that_steer_a_terminal_reach_none(tmp_path: Path) -> None:
 
 
 def test_words_without_end_are_bounded_wherever_they_go(tmp_path: Path) -> None:
-    """A megabyte of words in one piece, then two more in many. Measured: 10 to 15 MiB more at the most."""
+    """A megabyte of words in one piece, then two more in many."""
 
     def script(talk: Talk, name: str) -> None:
         talk.begin(name)
@@ -351,8 +351,6 @@ def test_numbers_that_cannot_be_are_told_and_believed_by_nobody(tmp_path: Path) 
 
 
 def test_a_hundred_thousand_tiny_events_leave_the_device_answering(tmp_path: Path) -> None:
-    """Measured: 10 to 30 MiB more at the most, and the next answer within a second of the last event."""
-
     def script(talk: Talk, name: str) -> None:
         talk.begin(name)
         word = json.dumps({"type": "response.output_text.delta", "response_id": name, "delta": "a "})

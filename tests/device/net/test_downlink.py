@@ -87,6 +87,16 @@ def test_the_end_of_a_reply_is_passed_on() -> None:
     assert player.finished == ["r1"]
 
 
+def test_what_comes_after_the_end_is_dropped_before_anybody_is_told_of_the_end() -> None:
+    player = FakePlayer()
+    down = Downlink(player)
+    down.audio("r", "i", b"\1\1", 24000)
+    down.end("r")
+    down.audio("r", "i", b"\2\2", 24000)
+    down.admit("r")
+    assert player.played == [("r", b"\1\1")]
+
+
 def test_sound_that_nobody_decides_on_is_bounded() -> None:
     player = FakePlayer()
     down = Downlink(player)
