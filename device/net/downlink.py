@@ -25,11 +25,6 @@ class Player(Protocol):
     """The speaker's side."""
 
     def play(self, reply_id: str, item_id: str, pcm: bytes, rate: int) -> None: ...
-    def end(self, reply_id: str) -> None:
-        """All of it has come; what the server still sends of it is dropped, in the receiver's thread."""
-        with self._lock:
-            self._reply(reply_id).whole = True
-
     def finish(self, reply_id: str) -> None: ...
     def flush(self) -> Heard | None: ...
 
@@ -100,6 +95,11 @@ class Downlink:
         """Drop what has come and what will."""
         with self._lock:
             self._reply(reply_id).drop()
+
+    def end(self, reply_id: str) -> None:
+        """All of it has come; what the server still sends of it is dropped, in the receiver's thread."""
+        with self._lock:
+            self._reply(reply_id).whole = True
 
     def finish(self, reply_id: str) -> None:
         """No more sound will come for it."""
