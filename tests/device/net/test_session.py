@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 
 from device.core import events as e
 from device.core.grant import Encoding, Grant
@@ -170,19 +171,18 @@ def test_a_message_may_name_its_own_kind_of_sound() -> None:
     assert "'audio/midi'" in told[0].text
 
 
-def test_a_reply_of_which_nothing_can_be_heard_has_no_sound() -> None:
+@pytest.mark.parametrize(("kind", "audible"), [("audio/midi", False), ("audio/pcm", True)])
+def test_a_reply_of_which_nothing_can_be_heard_has_no_sound(kind: str, *, audible: bool) -> None:
     def serve(peer: ServerConnection) -> None:
         peer.recv()
-        peer.send("audio/midi")
-        peer.send("end")
-        peer.send("audio/pcm")
+        peer.send(kind)
         peer.send("end")
 
     with ws_server(serve) as url:
         stage = Stage(url, words())
         stage.lost()
     ended = [event for event in stage.events if isinstance(event, e.ReplyEnded)]
-    assert [event.audio for event in ended] == [False, True]
+    assert [event.audio for event in ended] == [audible]
 
 
 def test_each_item_of_a_reply_is_a_stream_of_its_own() -> None:
