@@ -198,6 +198,7 @@ class Daemon:
                 self._handle(post, now)
 
     def _loop(self) -> _Stop:
+        self._pass_time(time.monotonic())  # before the first press it is known which day it is
         while True:
             post = self._next()
             now = time.monotonic()
@@ -238,7 +239,7 @@ class Daemon:
             self._today = today
             self._handle(e.Dated(today), now)
         state = self._conversation.state
-        if self._config.backend.warm and state is State.IDLE:
+        if self._config.backend.warm and state is State.IDLE and self._conversation.affordable:
             self._orders.warm(len(self._conversation.turns))
 
     def _take_edge(self, edge: _Edge, now: float) -> None:

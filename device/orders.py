@@ -119,6 +119,7 @@ class Orders:
 
     def _say(self, order: a.Say) -> None:
         session = self.session(order.attempt)
+        self._parts.latencies.forget("commit")
         if session:
             session.say(order.text)
 
@@ -154,6 +155,9 @@ class Orders:
 
     def _reopen_turn(self, _order: a.ReopenTurn) -> None:
         self._parts.uplink.reopen()
+
+    def _advance_turn(self, order: a.AdvanceTurn) -> None:
+        self._parts.uplink.advance(order.at, order.lead_ms)
 
     def _close_turn(self, _order: a.CloseTurn) -> None:
         self._parts.uplink.close()
@@ -226,6 +230,7 @@ _EXECUTORS: dict[type[a.Action], str] = {
     a.DetachTurn: "_detach_turn",
     a.EndTurn: "_end_turn",
     a.ReopenTurn: "_reopen_turn",
+    a.AdvanceTurn: "_advance_turn",
     a.CloseTurn: "_close_turn",
     a.DiscardTurn: "_discard_turn",
     a.Say: "_say",

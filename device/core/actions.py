@@ -77,6 +77,14 @@ class ReopenTurn(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class AdvanceTurn(Action):
+    """A new turn begins on an open uplink: if it is sent again, then from `at` minus `lead_ms` on."""
+
+    at: float
+    lead_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class CloseTurn(Action):
     """The server has what it needs: send no more, keep no more."""
 

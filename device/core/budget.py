@@ -46,8 +46,9 @@ class Budget:
         near = self._near()
         before = self.spent.get(self.today, Amount())
         self.spent = {**self.spent, self.today: Amount(before.seconds + seconds, before.tokens + tokens)}
-        if len(self.spent) > _KEPT_DAYS:
-            self.spent = dict(sorted(self.spent.items())[-_KEPT_DAYS:])
+        if len(self.spent) > _KEPT_DAYS:  # never today's, whatever the clock says
+            oldest = min(day for day in self.spent if day != self.today)
+            self.spent = {day: amount for day, amount in self.spent.items() if day != oldest}
         if self._near() and not near:
             return [a.Chime("notice"), a.Tell("warning", "nine tenths of the tokens are used up")]
         return []
@@ -80,5 +81,5 @@ class Budget:
         )
 
     def _sum(self, prefix: str) -> Amount:
-        days = [amount for day, amount in self.spent.items() if day.startswith(prefix)]
+        days = [amount for day, amount in self.spent.items() if prefix and day.startswith(prefix)]
         return Amount(sum(day.seconds for day in days), sum(day.tokens for day in days))

@@ -48,6 +48,11 @@ class Conversation:
         return self._talk.muted
 
     @property
+    def affordable(self) -> bool:
+        """Whether a talk may begin: no limit is reached."""
+        return self._talk.budget.refusal() is None
+
+    @property
     def turns(self) -> tuple[Said, ...]:
         """What was said, oldest first."""
         return self._talk.record.turns

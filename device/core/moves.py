@@ -77,7 +77,7 @@ MOVES: dict[State, Moves] = {
             e.Typed: _S.CONNECTING,
             e.Troubled: _S.CONNECTING,
             e.TurnHeld: _S.CONNECTING,
-            e.Elapsed: _S.CONNECTING,
+            e.Elapsed: (_S.CONNECTING, _S.IDLE),
             e.ReplyCut: _S.CONNECTING,
         }
     ),
@@ -93,7 +93,7 @@ MOVES: dict[State, Moves] = {
             e.Pressed: (_S.RETRYING, _S.CONNECTING),
             e.Woken: (_S.RETRYING, _S.CONNECTING),
             e.Typed: (_S.RETRYING, _S.CONNECTING),
-            e.Elapsed: (_S.RETRYING, _S.CONNECTING),
+            e.Elapsed: (_S.RETRYING, _S.CONNECTING, _S.IDLE),
             e.ReplyCut: _S.RETRYING,
         }
     ),
@@ -153,19 +153,22 @@ MOVES: dict[State, Moves] = {
         {
             **_notes(_S.SPEAKING),
             **_always(_S.SPEAKING),
-            e.Pressed: (_S.SPEAKING, _S.LISTENING, _S.CONNECTING),
-            e.Woken: (_S.SPEAKING, _S.LISTENING, _S.CONNECTING),
-            e.Typed: (_S.SPEAKING, _S.AWAITING, _S.CONNECTING),
+            e.Pressed: (_S.SPEAKING, _S.LISTENING, _S.CONNECTING, _S.RETRYING),
+            e.Woken: (_S.SPEAKING, _S.LISTENING, _S.CONNECTING, _S.RETRYING),
+            e.Typed: (_S.SPEAKING, _S.AWAITING, _S.CONNECTING, _S.RETRYING),
             e.Withdrawn: (_S.SPEAKING, _S.READY, _S.LISTENING),
             e.SpeechStarted: (_S.SPEAKING, _S.LISTENING),
             e.ReplyStarted: _S.SPEAKING,
             e.ReplySounded: _S.SPEAKING,
             e.ReplyEnded: _S.SPEAKING,
-            e.ReplyHeard: (_S.SPEAKING, _S.AWAITING, _S.READY, _S.LISTENING, _S.IDLE, _S.CONNECTING),
+            e.ReplyHeard: (
+                *(_S.SPEAKING, _S.AWAITING, _S.READY, _S.LISTENING),
+                *(_S.IDLE, _S.CONNECTING, _S.RETRYING),
+            ),
             e.Lost: _S.SPEAKING,
             e.MuteSet: _S.SPEAKING,
             e.Forgotten: _S.IDLE,
-            e.Elapsed: (_S.SPEAKING, _S.READY, _S.LISTENING, _S.IDLE, _S.CONNECTING),
+            e.Elapsed: (_S.SPEAKING, _S.READY, _S.LISTENING, _S.IDLE, _S.CONNECTING, _S.RETRYING),
         }
     ),
 }

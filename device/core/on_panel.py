@@ -28,7 +28,7 @@ def pressed(talk: Talk, event: e.Pressed, now: float) -> Actions:
             talk.timers.pop("silence", None)
             return []
         case State.CONNECTING if talk.turn and hands_free and not talk.writing:
-            return talk.abandon(now)
+            return _called_off(talk, now)
         case State.CONNECTING | State.RETRYING if talk.turn:
             return [*_reopen(talk), *talk.want_session(now)]
     return _begin(talk, event.at, now, hands_free=hands_free)
@@ -37,8 +37,17 @@ def pressed(talk: Talk, event: e.Pressed, now: float) -> Actions:
 def woken(talk: Talk, event: e.Woken, now: float) -> Actions:
     """Start a turn that ends by voice."""
     if talk.state in _UNCONNECTED and talk.turn:
-        return talk.want_session(now)
+        again = _reopen(talk)
+        talk.turn.hands_free = talk.turn.hands_free or bool(again)  # there is nobody to release it
+        return [*again, *talk.want_session(now)]
     return _begin(talk, event.at, now, hands_free=True)
+
+
+def _called_off(talk: Talk, now: float) -> Actions:
+    """End an open talk that has no session yet; words that nobody has heard are not lost in silence."""
+    spoken = talk.turn is not None and talk.turn.speech
+    reason = a.Tell("warning", "the talk has ended before a session was open; what was said is not kept")
+    return [*talk.abandon(now), *([a.Chime("lost"), reason] if spoken else [])]
 
 
 def _begin(talk: Talk, at: float, now: float, *, hands_free: bool) -> Actions:

@@ -29,17 +29,21 @@ def opened(talk: Talk, event: e.Opened, now: float) -> Actions:
         a.Tell("info", f"session {event.session_id} is open ({event.rung})"),
         talk.record.kept(),
     ]
-    known = talk.turn is not None and talk.turn.ended and _known_to_server(talk, event.rung, talk.turn)
+    turn = talk.turn
+    known = turn is not None and (turn.ended or turn.taken) and _known_to_server(talk, event.rung, turn)
     told += _learn(talk)
     if talk.turn is None:
         return [*told, *_back(talk, now)]
     talk.given_up = False
+    if known:
+        talk.turn.ended = True
+        talk.wait_for_reply(now)
+        return [*told, a.CloseTurn(), a.RequestReply(talk.attempt)]
     if not talk.turn.ended:
+        talk.turn.taken = False
         talk.listen(now)
         return [*told, *talk.send_turn()]
     talk.wait_for_reply(now)
-    if known:
-        return [*told, a.CloseTurn(), a.RequestReply(talk.attempt)]
     if talk.turn.written:
         return [*told, *talk.say()]
     return [*told, *talk.send_turn()]
@@ -132,13 +136,26 @@ def lost(talk: Talk, event: e.Lost, now: float) -> Actions:
             return [*told, *_attempt_failed(talk, event, now)]
         case State.SPEAKING:  # what has come is heard out, the rest is not pretended
             finish = [a.FinishReply(reply_id) for reply_id in talk.replies.break_off()]
-            talk.broken_off = bool(finish)
+            talk.broken_off = bool(finish) or talk.awaits_tools
+            talk.awaits_tools, talk.refused = False, event.fatal
             told += [a.DetachTurn()] if talk.turn else []
-            return [*told, a.Tell("warning", f"lost the session while speaking: {event.reason}"), *finish]
+            _obey(talk, event, now)
+            return [*told, _told(event, "lost the session while speaking"), *finish]
         case State.READY:
             talk.rest(now)
-            return [*told, a.Tell("info", f"the session has ended: {event.reason}")]
+            _obey(talk, event, now)
+            return [*told, _told(event, "the session has ended")]
     return [*told, *_lost_in_talk(talk, event, now)]
+
+
+def _told(event: e.Lost, what: str) -> a.Action:
+    return a.Tell("error" if event.fatal else "warning", f"{what}: {event.reason}")
+
+
+def _obey(talk: Talk, event: e.Lost, now: float) -> None:
+    """Take note of a time that the server has named."""
+    if event.retry_after_s is not None:
+        talk.not_before = now + min(event.retry_after_s, _LONGEST_WAIT_S)
 
 
 def _lost_in_talk(talk: Talk, event: e.Lost, now: float) -> Actions:
@@ -158,11 +175,10 @@ def _lost_in_talk(talk: Talk, event: e.Lost, now: float) -> Actions:
 def _attempt_failed(talk: Talk, event: e.Lost, now: float) -> Actions:
     if event.fatal:
         return talk.give_up(event.reason, now)
-    named_s = None if event.retry_after_s is None else min(event.retry_after_s, _LONGEST_WAIT_S)
+    _obey(talk, event, now)
+    named_s = None if event.retry_after_s is None else talk.not_before - now
     wait_s = talk.patience.next_wait(named_s)
-    if named_s is not None:
-        talk.not_before = now + named_s
-    elif talk.turn:  # while words are kept there is another chance for them
+    if talk.turn and named_s is None:  # while words are kept there is another chance for them
         wait_s = min(wait_s, max(_SOON_S, (talk.timers["keep"] - now) / 2))
     talk.state = State.RETRYING
     talk.timers["retry"] = now + wait_s

@@ -29,7 +29,9 @@ def _spend(talk: Talk, now: float) -> Actions:
 
 
 def _notice(talk: Talk, now: float) -> Actions:
-    left_s = max(0.0, talk.timers["limit"] - now)
+    left_s = talk.timers["limit"] - now
+    if left_s <= 0:
+        return []
     return [a.Chime("notice"), a.Tell("warning", f"this talk may go on for {left_s:.0f} s more")]
 
 

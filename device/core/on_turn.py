@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from device.core import events as e
     from device.core.talk import Actions, Talk
 
+_LATE_MS = 1000  # a server tells of speech that late at most
 _MOST_RESTORED = 100  # turns
 
 
@@ -18,7 +19,7 @@ def speech_started(talk: Talk, event: e.SpeechStarted, now: float) -> Actions:
     if talk.state in (State.AWAITING, State.SPEAKING):
         return _talked_over(talk, event, now)
     if talk.turn:
-        talk.turn.speech = True
+        talk.turn.speech, talk.turn.taken = True, False
         talk.timers.pop("silence", None)
     return []
 
@@ -29,9 +30,12 @@ def _talked_over(talk: Talk, event: e.SpeechStarted, now: float) -> Actions:
         return []
     if talk.state is State.SPEAKING and talk.rules.half_duplex:
         return []
+    answered = talk.replies.sounding
     cut = talk.interrupt(now)
     if talk.ear == "server" and talk.turn and not talk.turn.ended:  # its uplink is open all along
-        talk.turn.speech = True
+        if answered:
+            return [*cut, *talk.next_turn(now, talk.rules.preroll_ms + _LATE_MS, speech=True)]
+        talk.turn.speech, talk.turn.taken = True, False
         talk.listen(now)
         return cut
     return [*cut, *talk.open_turn(now, talk.rules.preroll_ms, now, hands_free=True)]
@@ -55,6 +59,7 @@ def accepted(talk: Talk, event: e.TurnAccepted, _now: float) -> Actions:
     talk.record.note_held(event.item_id)
     if talk.turn:
         talk.turn.item = event.item_id
+        talk.turn.taken = talk.ear == "server"
     return []
 
 

@@ -30,6 +30,7 @@ class Turn:
     ended: bool = False
     speech: bool = False
     item: str | None = None
+    taken: bool = False  # by the server's own ear, and nothing was said since
     sent: bool = False  # a session was given it, whole or in part
 
 
@@ -55,6 +56,7 @@ class Talk:
         self.not_before = 0.0  # the server has named a time for the next attempt
         self.fallen = False  # a session has gone, and no reply has come since
         self.given_up = False  # there was no session for so long that the user was told
+        self.refused = False  # the server wants no more of this talk
         self.broken_off = False  # the session has gone in the middle of a reply
         self.lost_cards: dict[str, str] = {}  # why, by side
         self.restored: list[e.TurnHeld] = []  # what the session that is being opened already has
@@ -95,6 +97,9 @@ class Talk:
         )
         if silent:  # what can wait for a silence waits for one
             names |= {"session", "limit"}
+        unwanted = self.turn is None and not self.given_up
+        if unwanted and self.state in (State.CONNECTING, State.RETRYING):  # nobody waits for the session
+            names.add("idle")
         return names & self.timers.keys()
 
     # --- the turn
@@ -158,6 +163,8 @@ class Talk:
 
     def want_session(self, now: float) -> Actions:
         """Try at once, or as soon as the server allows; what the user says is kept for a while."""
+        if self.timers.get("idle", now + 1) <= now:  # nobody talked for so long that this is another talk
+            self._stop("talk")
         self.timers["keep"] = now + self.rules.keep_turn_ms / 1000
         if self.state is State.CONNECTING:
             return []
@@ -173,7 +180,7 @@ class Talk:
         """Give the turn up, audibly; connecting goes on without it."""
         self.turn = None
         self.given_up = True
-        self._stop("turn", "keep")
+        self._stop("turn", "keep", "talk", "limit", "notice")
         return [a.DiscardTurn(), a.Chime("lost"), a.Tell("error", reason)]
 
     def count_time(self, now: float) -> Actions:
@@ -191,6 +198,7 @@ class Talk:
         spent = self.count_time(now)
         self.up = self.given_up = False
         self.rest(now)
+        self.timers.clear()
         return [*discard, a.Hangup(self.attempt), *spent]
 
     def give_up(self, reason: str, now: float) -> Actions:
@@ -214,15 +222,19 @@ class Talk:
     def after_reply(self, now: float, tail_ms: int) -> Actions:
         """Nobody speaks any more: listen again in an open talk, else stand by."""
         self._stop("answer")
-        if self.rules.mode == "push_to_talk" or self.writing or self.deaf:
+        if self.rules.mode == "push_to_talk" or self.writing or self.deaf or self.refused:
             shut: Actions = [a.DiscardTurn()] if self.turn and not self.turn.ended else []
             self.rest(now)
             return shut
         if self.up and self.turn and not self.turn.ended:  # the uplink was open all along
-            self.turn = Turn(began=now, hands_free=True)
-            self.listen(now)
-            return []
+            return self.next_turn(now, self.rules.preroll_ms)
         return self.open_turn(now, -tail_ms, now, hands_free=True)
+
+    def next_turn(self, now: float, lead_ms: int, *, speech: bool = False) -> Actions:
+        """The last turn is answered, and the server goes on hearing."""
+        self.turn = Turn(began=now, hands_free=True, speech=speech)
+        self.listen(now)
+        return [a.AdvanceTurn(now, lead_ms)]
 
     # --- moves
 
@@ -245,9 +257,10 @@ class Talk:
     def rest(self, now: float) -> None:
         """Nobody talks: stand by with an open session, else idle."""
         self.turn = None
+        self.refused = False
         self.state = State.READY if self.up else State.IDLE
         if not self.up:
-            self.timers.clear()
+            self.timers = {name: at for name, at in self.timers.items() if name == "talk"}  # it may go on
         self.timers["idle"] = now + self.rules.idle_hangup_ms / 1000
         self._stop("turn", "silence", "answer", "keep")
 
@@ -257,7 +270,7 @@ class Talk:
 
 
 _FIRST_OPENING_S, _LONGEST_OPENING_S = 3.0, 15.0
-_SPEND_EVERY_S = 60.0  # the bill goes to disk this often
+_SPEND_EVERY_S = 15.0  # the bill goes to disk this often
 _OPEN = ("spend", "notice")
 _TIMERS: dict[State, tuple[str, ...]] = {
     State.IDLE: (),
@@ -266,5 +279,5 @@ _TIMERS: dict[State, tuple[str, ...]] = {
     State.READY: ("idle", *_OPEN),
     State.LISTENING: ("turn", "silence", *_OPEN),
     State.AWAITING: ("reply", "answer", *_OPEN),
-    State.SPEAKING: ("answer",),
+    State.SPEAKING: ("answer", *_OPEN),
 }

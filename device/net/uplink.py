@@ -139,6 +139,16 @@ class Uplink:
         """Take the end back, if it has not been sent."""
         self._orders.append(lambda: setattr(self, "_end", None))
 
+    def advance(self, at: float, lead_ms: int) -> None:
+        """Begin a new turn, at a monotonic time minus `lead_ms`, without a break in what is being sent."""
+
+        def order() -> None:
+            if self._start is not None:
+                begun = self._source.position_at(at) - lead_ms * self._rate // 1000
+                self._start = min(max(self._start, begun), self._cursor)
+
+        self._orders.append(order)
+
     def close(self) -> None:
         """Send no more of this turn."""
         self._orders.append(self._drop)

@@ -50,6 +50,19 @@ def test_a_clock_that_jumps_back_and_forth_takes_nothing_back() -> None:
     assert budget.refusal()
 
 
+def test_before_the_day_is_known_nothing_is_refused() -> None:
+    spent = {f"2026-10-{day:02}": Amount(300.0, 0) for day in range(1, 31)}
+    assert Budget(Limits(day_minutes=60, month_minutes=60), spent).refusal() is None
+
+
+def test_today_is_kept_whatever_the_clock_says() -> None:
+    spent = {f"2026-{month:02}-{day:02}": Amount(1.0, 0) for month in (8, 9, 10) for day in range(1, 21)}
+    budget = Budget(Limits(day_minutes=1), spent, "1970-01-01")
+    for _ in range(20):
+        budget.add(seconds=60.0)
+    assert budget.refusal()
+
+
 def test_two_months_are_kept() -> None:
     budget = Budget()
     for day in range(100):
