@@ -26,6 +26,7 @@ _HERE = Path(__file__).resolve().parent
 # In a wheel the boards lie inside the package, in a checkout beside it.
 HARDWARE = _HERE / "hardware" if (_HERE / "hardware").is_dir() else _HERE.parent / "hardware"
 
+_SPARE_S = 5.0  # of the ring: what lies before a press, and the time until a line is known to be dead
 _OPENAI_URL = "wss://api.openai.com/v1/realtime"
 
 
@@ -134,7 +135,10 @@ class UnmuteConfig(Section, frozen=True):
 
 
 class TalkConfig(Section, frozen=True):
-    """How a talk goes. `turn_end`, in open_mic: who finds the end of speech, server or client VAD."""
+    """How a talk goes. `turn_end`, in open_mic: who finds the end of speech, server or client VAD.
+
+    `buffer_s`: how much of the microphone is kept; 0: as much as the longest turn may need (`ring_seconds`).
+    """
 
     mode: Literal["push_to_talk", "open_mic"] = "push_to_talk"
     turn_end: Literal["server", "client"] = "server"
@@ -149,7 +153,7 @@ class TalkConfig(Section, frozen=True):
     keep_turn_ms: Annotated[int, Meta(ge=0, le=60_000)] = 15_000
     renew_margin_ms: Milliseconds = 60_000
     after_release_ms: Annotated[int, Meta(ge=0, le=500)] = 20
-    buffer_s: Annotated[int, Meta(ge=5, le=120)] = 30
+    buffer_s: Annotated[int, Meta(ge=0, le=4000)] = 0
 
 
 class LimitsConfig(Section, frozen=True):
@@ -222,6 +226,15 @@ def make_rules(config: Config) -> Rules:
     talk = msgspec.structs.asdict(config.talk) | msgspec.structs.asdict(config.limits)
     known = {name: talk[name] for name in talk.keys() & Rules.__dataclass_fields__.keys()}
     return Rules(**known, half_duplex=not config.hardware_aec, keep_turns=config.state.keep_turns)
+
+
+def ring_seconds(talk: TalkConfig) -> float:
+    """How much of the microphone is kept, so that the longest turn can be sent again from its first sample."""
+    return talk.buffer_s or _least_buffer_s(talk) + _SPARE_S
+
+
+def _least_buffer_s(talk: TalkConfig) -> float:
+    return (talk.longest_turn_ms + talk.keep_turn_ms) / 1000
 
 
 def make_limits(config: Config) -> Limits:
@@ -315,6 +328,12 @@ def _check(config: Config, owner: Path) -> None:
         raise ConfigError(f"audio.input.channel {pick} is not one of {config.audio.input.channels} channels")
     if config.panel.driver == "gpio" and config.panel.button is None:
         raise ConfigError(f"{owner}: panel.button is missing: name the button's BCM line")
+    talk = config.talk
+    if 0 < talk.buffer_s < (least_s := _least_buffer_s(talk)):
+        raise ConfigError(
+            f"{owner}: talk.buffer_s {talk.buffer_s} is less than longest_turn_ms + keep_turn_ms, "
+            f"{least_s:g} s: a long turn could not be sent again; leave it out or shorten them"
+        )
 
 
 def _check_backend(backend: BackendConfig, owner: Path) -> None:

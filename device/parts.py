@@ -10,7 +10,7 @@ from device.audio.earcons import earcon
 from device.audio.playback import Playback
 from device.audio.ring import Ring
 from device.cards import open_cards
-from device.config import read_token
+from device.config import read_token, ring_seconds
 from device.dsp.resample import Resampler
 from device.dsp.vad import Vad
 from device.net.link import Link
@@ -74,7 +74,7 @@ class Parts:
         source, sink = open_cards(config.audio, daemon, chaos)
         self._source, self._sink = source, sink
         self._block = source.rate // 50
-        ring = Ring(config.talk.buffer_s, source.rate)
+        ring = Ring(ring_seconds(config.talk), source.rate)
         self._vad = Vad(source.rate, config.vad)
         self.recent = Recent(folder / "events.json")
         self.ledger = Ledger(folder, config.backend.endpoint, lambda text: daemon.tell("warning", text))

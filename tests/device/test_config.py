@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from device.config import BackendConfig, Loaded, flatten, load, make_rules, read_token
+from device.config import BackendConfig, Loaded, flatten, load, make_rules, read_token, ring_seconds
 from device.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,6 +58,11 @@ def test_the_owner_wins_over_the_board_and_the_origin_is_known(tmp_path: Path) -
             OWNER.replace("[talk]", 'kind = "unmute"\ncodec = "g711_ulaw"\n[talk]'),
             'backend.codec cannot be chosen with "unmute"; leave it out',
         ),
+        (
+            OWNER + "buffer_s = 30\n",
+            "config.toml: talk.buffer_s 30 is less than longest_turn_ms + keep_turn_ms, 135 s",
+        ),
+        (OWNER + "buffer_s = -1\n", "talk.buffer_s: Expected `int` >= 0"),
         ("board = [", "config.toml cannot be read"),
     ],
 )
@@ -92,6 +97,21 @@ def test_the_talk_settings_become_the_conversation_s_rules(tmp_path: Path) -> No
     rules = make_rules(loaded(tmp_path, "hardware_aec = true\n" + OWNER + "[state]\nkeep_turns = 3\n").config)
     assert (rules.preroll_ms, rules.half_duplex, rules.keep_turns) == (400, False, 3)
     assert rules.turn_end == "server"
+
+
+@pytest.mark.parametrize(
+    ("more", "seconds"),
+    [
+        ("", 140.0),
+        ("longest_turn_ms = 300000\n", 320.0),
+        ("buffer_s = 135\n", 135.0),
+        ("buffer_s = 20\nlongest_turn_ms = 5000\n", 20.0),
+    ],
+)
+def test_the_ring_holds_the_longest_turn_for_as_long_as_it_may_wait(
+    tmp_path: Path, more: str, seconds: float
+) -> None:
+    assert ring_seconds(loaded(tmp_path, OWNER + more).config.talk) == seconds
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _DEVICE = Path(__file__).resolve().parents[2] / "device"
 _WALL = re.compile(r"time\.time\b|time\.localtime|time\.gmtime|time\.strftime|datetime\.now|\.today\(")
+_SMALL_RING = "[talk]\nlongest_turn_ms = 5000\nkeep_turn_ms = 5000\n"  # one that is full soon
 _SLACK_S = 3.0  # for a busy machine
 _END_S = 2.0
 
@@ -221,7 +222,7 @@ class _Size:
 
 
 def test_a_thousand_presses_leave_nothing_behind(tmp_path: Path) -> None:
-    with scene(tmp_path) as one:
+    with scene(tmp_path, more=_SMALL_RING) as one:
         assert one.answered()
         for _ in range(100):  # until the allocator has what it needs
             one.device.ask("tap")
@@ -243,7 +244,7 @@ def test_a_button_held_for_ever_ends_the_turn_with_a_reason_and_the_next_press_w
 
 @pytest.mark.skipif(chip.missing() is not None, reason=str(chip.missing()))
 def test_a_bouncing_contact_is_one_press_and_two_hundred_of_them_leave_nothing_behind(tmp_path: Path) -> None:
-    with chip.FakeChip(tmp_path) as fake, supervised(tmp_path, more=GPIO, env=fake.env) as one:
+    with chip.FakeChip(tmp_path) as fake, supervised(tmp_path, more=GPIO + _SMALL_RING, env=fake.env) as one:
         fake.storm(BUTTON, 0, bounces=20, every_us=500)
         one.reach("listening")
         fake.storm(BUTTON, 1, bounces=20, every_us=500)
