@@ -370,6 +370,10 @@ class Daemon:
             **({"chaos": self._parts.chaos.status()} if self._parts.chaos else {}),
         }
 
+    def events(self) -> list[dict[str, Any]]:
+        """Return the last events, oldest first, without anybody's words."""
+        return self._parts.recent.events()
+
     def set_volume(self, percent: int) -> None:
         """Set the speaker's volume, 0 to 100, and keep it."""
         self._parts.playback.volume = percent
