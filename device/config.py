@@ -229,7 +229,7 @@ def make_rules(config: Config) -> Rules:
 
 
 def ring_seconds(talk: TalkConfig) -> float:
-    """How much of the microphone is kept, so that the longest turn can be sent again from its first sample."""
+    """How much of the microphone is kept: the longest turn, for as long as it may wait for a session."""
     return talk.buffer_s or _least_buffer_s(talk) + _SPARE_S
 
 
