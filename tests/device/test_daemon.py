@@ -148,6 +148,7 @@ def test_a_press_during_a_reply_cuts_it_here_and_at_the_server(tmp_path: Path) -
             cut = next(event for event in events if event["event"] == "interrupted")
         until(lambda: server.truncated_ms)
         assert server.truncated_ms == [cut["heard_ms"]]
+        server.reply = server.reply[:0]  # on a slow machine the press was long enough for a turn
         one.do("release")
         one.reach("ready")
         heard = np.flatnonzero(np.abs(one.played()) > 1000)
