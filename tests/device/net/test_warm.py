@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 REQUEST = GrantRequest("default", "push_to_talk", "client", None, 0)
+OTHER = msgspec.structs.replace(REQUEST, resume_session="sess_0")
 NOW = 1000.0
 
 
@@ -30,7 +31,7 @@ def answer(number: int, expires_at: float | None = NOW + 60) -> Answer:
 
 
 class Clock:
-    """An epoch clock that is set by hand."""
+    """A clock that is set by hand."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -39,9 +40,9 @@ class Clock:
         return self.now
 
 
-def warmed(server: HttpServer, clock: Clock) -> WarmBackend:
-    """A backend whose first grant has been minted ahead."""
-    backend = WarmBackend(CompanionBackend(server.url, "t"), clock)
+def warmed(server: HttpServer, clock: Clock, ticks: Clock | None = None) -> WarmBackend:
+    """A backend that has minted ahead once; `ticks`: its monotonic clock."""
+    backend = WarmBackend(CompanionBackend(server.url, "t"), clock, ticks or time.monotonic)
     backend.warm(REQUEST)
     until(lambda: server.asked)
     until(lambda: not any(one.name == "warm" for one in threading.enumerate()))
@@ -93,8 +94,7 @@ def test_a_grant_that_would_be_stale_is_thrown_away(later: float, life_s: float 
 
 def test_a_grant_for_another_request_is_thrown_away() -> None:
     with http_server(answer(1), answer(2)) as server:
-        other = msgspec.structs.replace(REQUEST, resume_session="sess_0")
-        assert warmed(server, Clock()).mint(other, NOW).session_id == "s2"
+        assert warmed(server, Clock()).mint(OTHER, NOW).session_id == "s2"
 
 
 def test_a_failure_ahead_is_not_told_and_not_repeated_at_every_call() -> None:
@@ -103,6 +103,48 @@ def test_a_failure_ahead_is_not_told_and_not_repeated_at_every_call() -> None:
         backend.warm(REQUEST)
         assert len(server.asked) == 1
         assert backend.mint(REQUEST, NOW).session_id == "s2"
+
+
+@pytest.mark.parametrize(("retry_after", "pause_s"), [("600", 600), ("1", 30)])
+def test_a_backend_that_asks_for_patience_is_not_asked_ahead_before(retry_after: str, pause_s: int) -> None:
+    clock, ticks = Clock(), Clock()
+    with http_server((429, b"{}", {"Retry-After": retry_after}), answer(2)) as server:
+        backend = warmed(server, clock, ticks)
+        ticks.now += pause_s - 1
+        for request in (REQUEST, OTHER):  # its patience has nothing to do with what is asked for
+            backend.warm(request)
+        assert len(server.asked) == 1
+        ticks.now += 2
+        backend.warm(REQUEST)
+        until(lambda: len(server.asked) == 2)
+
+
+def test_what_was_refused_for_good_is_not_asked_ahead_again() -> None:
+    refusal = b'{"error":{"code":"unauthorized","message":"no such token"}}'
+    clock, ticks = Clock(), Clock()
+    with http_server((401, refusal, {}), (401, refusal, {}), answer(3)) as server:
+        backend = warmed(server, clock, ticks)
+        with pytest.raises(BackendError, match="no such token"):
+            backend.mint(REQUEST, NOW)  # a press asks all the same, and is told
+        ticks.now += 1e6
+        backend.warm(REQUEST)
+        assert len(server.asked) == 2
+        backend.warm(OTHER)
+        until(lambda: len(server.asked) == 3)
+
+
+@pytest.mark.parametrize("life_s", [5.0, 12.0])
+def test_grants_that_are_soon_stale_are_not_minted_ahead_at_every_call(life_s: float) -> None:
+    clock, ticks = Clock(), Clock()
+    with http_server(answer(1, NOW + life_s), answer(2)) as server:
+        backend = warmed(server, clock, ticks)
+        clock.now += 3
+        for _ in range(25):
+            backend.warm(REQUEST)
+        assert len(server.asked) == 1
+        ticks.now += 31
+        backend.warm(REQUEST)
+        until(lambda: len(server.asked) == 2)
 
 
 class Hanging:
@@ -144,3 +186,16 @@ def test_a_wait_for_the_mint_under_way_can_be_cancelled() -> None:
         backend.mint(REQUEST, NOW)
     assert time.monotonic() - began < 5
     inner.go.set()
+
+
+def test_a_mint_under_way_that_takes_too_long_is_given_up_with_one_line() -> None:
+    inner = Hanging()
+    backend = WarmBackend(inner, Clock())
+    backend.warm(REQUEST)
+    until(lambda: inner.asked)
+    with CancelScope(0.05), pytest.raises(BackendError, match=r"did not answer within 0\.05 s") as caught:
+        backend.mint(REQUEST, NOW)
+    assert not caught.value.fatal
+    inner.go.set()
+    assert backend.mint(REQUEST, NOW).dialect == "openai"  # the next press has a mint of its own
+    assert inner.asked == 2
