@@ -22,7 +22,7 @@ from device.config import flatten, load
 from device.errors import PresselError, StateError
 from device.ledger_table import account_of, totals
 from device.system.control_client import request
-from device.system.redact import redact, redact_all
+from device.system.redact import REMOVED, redact, redact_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 _LOG_LINES = 500
 _PATIENCE_S = 15.0  # for another program
 _SECRET_VARIABLE = re.compile(r"(?i)token|secret|passw|key|psk|credential|auth")
+_ID_KEYS = {"id", "session_id"}
+_ID_TOLD = re.compile(r"""\bsession (\S+) is open\b|session_id\\?["']?\s*[=:]\s*\\?["']?([^\s"'\\,}]+)""")
+_ID_SHAPES = re.compile(
+    r"(?i)\b(?:sess|conv)_\w+|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"  # RFC 9562
+    r"|(?<=\bsession )\S+(?= is open\b)"
+)
 _README = """A report of pressel, made to be sent to its developers.
 
 Removed: tokens, keys, passwords, what looks like one, and the ids of conversations. Never packed: what was
@@ -52,6 +58,7 @@ def pack(config: Path, board: Path | None, out: Path, say: Callable[[str], None]
         "config.json": lambda: _config(loaded) if loaded else {"error": trouble},
         "versions.json": _versions,
         "status.json": lambda: _status(folder),
+        "events-now.json": lambda: _events_now(folder),
         "events.json": lambda: _events(folder, "events.json"),
         "events-before.json": lambda: _events(folder, "events.json.1"),
         "ledger.json": lambda: _ledger(folder),
@@ -60,7 +67,9 @@ def pack(config: Path, board: Path | None, out: Path, say: Callable[[str], None]
         "devices.json": _devices,
     }
     secrets = _secrets(config, board, loaded, folder)
-    files = dict(_gathered(parts, secrets, say))
+    gathered = {name: _gather(name, part, say) for name, part in parts.items()}
+    secrets |= {one for content in gathered.values() for one in _ids(content)}
+    files = {name: _clean(content, secrets) for name, content in gathered.items()}
     try:
         _write(out, files)
     except OSError as error:
@@ -73,20 +82,19 @@ def default_name() -> str:
     return time.strftime("pressel-bundle-%Y%m%dT%H%M%SZ.tar.gz", time.gmtime())
 
 
-def _gathered(
-    parts: dict[str, Callable[[], Any]], secrets: set[str], say: Callable[[str], None]
-) -> Iterator[tuple[str, bytes]]:
-    for name, gather in parts.items():
-        say(name)
-        try:
-            content = gather()
-        except (PresselError, OSError, ValueError, subprocess.SubprocessError) as error:
-            content = f"not to be had: {error}\n"
-        if isinstance(content, str):
-            yield name, redact(content, secrets).encode()
-        else:
-            clean = msgspec.json.format(msgspec.json.encode(redact_all(content, secrets)), indent=2)
-            yield name, clean + b"\n"
+def _gather(name: str, part: Callable[[], Any], say: Callable[[str], None]) -> Any:
+    say(name)
+    try:
+        return part()
+    except (PresselError, OSError, ValueError, subprocess.SubprocessError) as error:
+        return f"not to be had: {error}\n"
+
+
+def _clean(content: Any, secrets: set[str]) -> bytes:
+    if isinstance(content, str):
+        return redact(_ID_SHAPES.sub(REMOVED, content), secrets).encode()
+    clean = redact_all(_without_ids(content), secrets)
+    return msgspec.json.format(msgspec.json.encode(clean), indent=2) + b"\n"
 
 
 def _write(out: Path, files: dict[str, bytes]) -> None:
@@ -144,6 +152,16 @@ def _status(folder: Path | None) -> dict[str, Any]:
         return request(folder / "control.sock", {"cmd": "status"}, timeout_s=5)
     except StateError as error:
         return {"running": False, "why": str(error)}
+
+
+def _events_now(folder: Path | None) -> Any:
+    """Ask the daemon: it writes its events only when it fails or ends."""
+    if folder is None:
+        return {"events": [], "why": "the configuration names no state folder"}
+    try:
+        return request(folder / "control.sock", {"cmd": "events"}, timeout_s=5)
+    except StateError as error:
+        return {"events": [], "why": str(error)}
 
 
 def _events(folder: Path | None, name: str) -> Any:
@@ -207,7 +225,7 @@ def _secrets(config: Path, board: Path | None, loaded: Loaded | None, folder: Pa
         found.add(_text(Path(credentials) / backend.token_credential) if credentials else "")
     if folder:
         for name in ("sessions.json", "sessions.json.1"):
-            found |= set(_remembered(_json(folder / name)))
+            found |= set(_strings(_json(folder / name), {"session_id", "text"}))
     return {secret.strip() for secret in found if secret.strip()}
 
 
@@ -221,16 +239,32 @@ def _of_config(text: str) -> set[str]:
     return found
 
 
-def _remembered(value: Any, key: str = "") -> Iterator[str]:
-    """Give the ids of sessions and the words in the state file."""
-    if isinstance(value, str) and key in ("session_id", "text"):
-        yield value
+def _ids(content: Any) -> set[str]:
+    """Return the ids of conversations that a part names, those that are long gone as well."""
+    texts = _strings(content) if not isinstance(content, str) else [content]
+    told = {one for text in texts for found in _ID_TOLD.findall(text) for one in found}
+    return told | set(_strings(content, _ID_KEYS))
+
+
+def _without_ids(value: Any, key: str = "") -> Any:
+    if isinstance(value, str):
+        return REMOVED if key in _ID_KEYS else _ID_SHAPES.sub(REMOVED, value)
+    if isinstance(value, dict):
+        return {name: _without_ids(inner, name) for name, inner in value.items()}
+    return [_without_ids(inner, key) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _strings(value: Any, keys: set[str] | None = None, key: str = "") -> Iterator[str]:
+    """Give the strings in a JSON value, all of them or those under some keys."""
+    if isinstance(value, str):
+        if keys is None or key in keys:
+            yield value
     elif isinstance(value, dict):
         for name, inner in value.items():
-            yield from _remembered(inner, name)
+            yield from _strings(inner, keys, name)
     elif isinstance(value, list):
         for inner in value:
-            yield from _remembered(inner, key)
+            yield from _strings(inner, keys, key)
 
 
 def _text(path: Path | None) -> str:

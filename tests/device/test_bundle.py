@@ -28,11 +28,13 @@ SESSION = "sess_plantedSession5"
 WORDS = "planted private words"
 EVENT = "plantedEvent7777"
 LOGGED = "plantedLogged888"
-SECRETS = (PASSWORD, QUERY, TOKEN, VARIABLE, SESSION, WORDS, EVENT, LOGGED, "plantedPrompt")
+EARLIER = ("plantedEarlier_1", "x9q7z", "sess_plantedEarlier3", "0b3c8a4e-98f1-4c5e-9d43-6a1f0e2b7c55")
+SECRETS = (PASSWORD, QUERY, TOKEN, VARIABLE, SESSION, WORDS, EVENT, LOGGED, *EARLIER, "plantedPrompt")
 
 FILES = {
-    *("README.txt", "config.json", "versions.json", "status.json", "events.json", "events-before.json"),
-    *("ledger.json", "log.txt", "cards.txt", "devices.json"),
+    *("README.txt", "config.json", "versions.json", "status.json"),
+    *("events-now.json", "events.json", "events-before.json", "ledger.json"),
+    *("log.txt", "cards.txt", "devices.json"),
 }
 
 
@@ -68,6 +70,12 @@ def state(tmp_path: Path) -> Path:
     ring = Recent(folder / "events.json")
     ring.note({"event": "transcript", "role": "user", "text": WORDS})
     ring.note({"event": "notice", "text": f"wss://host/?token={EVENT} refused; session {SESSION} of {TOKEN}"})
+    for earlier in EARLIER:
+        ring.note({"event": "session", "session_id": earlier, "endpoint": "default"})
+        ring.note({"event": "notice", "level": "info", "text": f"session {earlier} is open (fresh)"})
+        ring.note(
+            {"event": "notice", "level": "warning", "text": f"{earlier[:3]}: lost {EARLIER[0]}, {EARLIER[2]}"}
+        )
     ring.save("a fault")
     begun = {"id": "a", "begun": "2026-11-21T10:00:00Z", "why": "button", "endpoint": "e", "host": "h"}
     ended = {"ended": "2026-11-21T10:00:02Z", "seconds": 2.0, "bytes": 96_000}
@@ -82,6 +90,8 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program.parent.mkdir()
     program.write_text(
         f"#!/bin/sh\necho 'Authorization: Bearer {LOGGED}'\necho '{TOKEN} {VARIABLE} {PASSWORD} {SESSION}'\n"
+        f"echo 'msg=\"session logonly_{EARLIER[1]} is open (live)\"'\n"
+        f"echo 'msg=\"logonly_{EARLIER[1]} {EARLIER[2]} {EARLIER[3]} was refused\"'\n"
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
@@ -93,7 +103,9 @@ def running(state: Path) -> Iterator[None]:
     """A daemon's socket whose status holds a session id and a fault with a secret."""
     fault = f"https://ada:{PASSWORD}@companion.example refused {TOKEN}"
     status = {"ok": True, "state": "ready", "session": {"id": SESSION}, "fault": fault}
-    server = ControlServer(state / "control.sock", lambda _request: status)
+    events = {"ok": True, "events": [{"event": "session", "session_id": SESSION}, {"event": "of this run"}]}
+    answers = {"status": status, "events": events}
+    server = ControlServer(state / "control.sock", lambda request: answers[request["cmd"]])
     server.start()
     yield
     server.close()
@@ -128,6 +140,9 @@ def test_no_planted_secret_is_in_it_and_what_is_needed_is(config: Path, tmp_path
     events = json.loads(files["events.json"])
     assert events["why"] == "a fault"
     assert events["events"][0]["characters"] == len(WORDS)
+    assert {"event": "of this run"} in json.loads(files["events-now.json"])["events"]
+    assert "session [removed] is open" in files["events.json"]
+    assert "session [removed] is open" in files["log.txt"]
     assert json.loads(files["ledger.json"])["days"]["2026-11-21"]["seconds"] == 2.0
     versions = json.loads(files["versions.json"])
     assert {"pressel", "python", "kernel", "system", "board"} <= set(versions)
@@ -149,6 +164,7 @@ def test_without_a_daemon_the_status_says_so(config: Path, tmp_path: Path) -> No
     status = json.loads(unpack(tmp_path / "out.tar.gz")["status.json"])
     assert status["running"] is False
     assert "not running" in status["why"]
+    assert "not running" in json.loads(unpack(tmp_path / "out.tar.gz")["events-now.json"])["why"]
 
 
 def test_a_part_that_hangs_is_replaced_by_the_reason(
