@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from device.errors import AudioError, BackendError, ConfigError, LinkError
+from device.net.cancel import limited, within
 from device.net.link import Link
 from device.system.disk import Disk
 
@@ -48,7 +49,7 @@ POINTS = {
     "mint.stall": "the backend keeps the device waiting",
     "link.refuse": "the session's socket is refused",
     "link.cut": "the session's socket breaks",
-    "link.stall": "nothing comes in from the session",
+    "link.stall": "what comes in from the session is held back",
     "capture.freeze": "a read of the microphone does not return",
     "playback.freeze": "a write to the speaker does not return",
     "main.freeze": "the main loop stands still; with @ only",
@@ -57,8 +58,8 @@ POINTS = {
     "mic.zero": "the microphone gives nothing but zeros",
     "mic.stuck": "the microphone gives nothing but full scale",
     "speaker.gone": "the speaker is unplugged",
-    "store.full": "the state folder has no room",
-    "store.readonly": "the state folder cannot be written",
+    "store.full": "the state folder has no room for the conversations; what else is kept there is",
+    "store.readonly": "the state folder takes no conversations; what else is kept there it takes",
 }
 _BY_TIME_ONLY = ("main.freeze", "thread.die")
 _BY_ITSELF = ("main.freeze", "thread.die", "link.cut")  # when its time comes, not at a call
@@ -68,6 +69,7 @@ _WORD = re.compile(
 )
 _FOR_EVER = re.compile(r".*\.(freeze|stall|gone|zero|stuck)")
 _TICK_S = 0.02
+_MINT_LIMIT_S = 15.0  # a device waits no longer for an answer
 
 
 class ChaosError(Exception):
@@ -150,6 +152,7 @@ class Chaos:
         self._began = time.monotonic()
         self._injected: Counter[str] = Counter()
         self._until: dict[str, float] = {}
+        self._lock = threading.Lock()  # of the dice and the counts
         self._link: ChaoticLink | None = None
 
     def start(self) -> None:
@@ -164,7 +167,8 @@ class Chaos:
 
     def status(self) -> dict[str, Any]:
         """Return the SPEC and how often each point struck."""
-        return {"spec": self._spec, "injected": dict(self._injected)}
+        with self._lock:
+            return {"spec": self._spec, "injected": dict(self._injected)}
 
     # --- what is wrapped
 
@@ -196,26 +200,35 @@ class Chaos:
     def strikes(self, point: str) -> bool:
         """Roll the dice of a point, once; a fault that lasts is remembered."""
         now = time.monotonic()
-        struck = [one for one in self._faults if one.point == point and one.strikes(now - self._began)]
+        struck = self._due([one for one in self._faults if one.point == point], now)
         if struck:
-            self._note(struck[0])
             self._until[point] = now + max(one.lasts_s for one in struck)
+            self._note(struck[0])
         return bool(struck)
 
     def lasts(self, point: str) -> bool:
         """Tell whether a point's fault has struck, now or before, and is not over."""
-        return self.strikes(point) or time.monotonic() < self._until.get(point, 0.0)
+        return self.strikes(point) or self.left_s(point) > 0
+
+    def left_s(self, point: str) -> float:
+        """How many seconds a point's fault still lasts; 0 or less when it is over."""
+        return min(self._until.get(point, 0.0) - time.monotonic(), threading.TIMEOUT_MAX)
 
     def freeze(self, point: str) -> None:
         """Stand still until the fault of this point is over."""
-        left_s = self._until.get(point, 0.0) - time.monotonic()
+        left_s = self.left_s(point)
         if left_s > 0:
-            threading.Event().wait(left_s if left_s < threading.TIMEOUT_MAX else None)
+            threading.Event().wait(left_s)
 
     def freezes(self, point: str) -> None:
         """Stand still if the fault of this point strikes."""
         if self.strikes(point):
             self.freeze(point)
+
+    def _due(self, faults: list[Fault], now: float) -> list[Fault]:
+        """Roll the dice of these; two threads never roll the same ones at once."""
+        with self._lock:
+            return [one for one in faults if one.strikes(now - self._began)]
 
     # --- what strikes by itself
 
@@ -223,8 +236,7 @@ class Chaos:
         waiting: list[Fault] = []
         while True:
             threading.Event().wait(_TICK_S)
-            elapsed_s = time.monotonic() - self._began
-            waiting += [one for one in faults if one.strikes(elapsed_s)]
+            waiting += self._due(faults, time.monotonic())
             waiting = [one for one in waiting if not self._act(one)]
 
     def _act(self, fault: Fault) -> bool:
@@ -258,7 +270,8 @@ class Chaos:
 
     def _note(self, fault: Fault) -> None:
         name = f"{fault.point}:{fault.target}" if fault.target else fault.point
-        self._injected[name] += 1
+        with self._lock:
+            self._injected[name] += 1
         lasting = f" for {fault.lasts_s:g} s" if 0 < fault.lasts_s < float("inf") else ""
         log.warning("chaos: %s%s: %s", name, lasting, POINTS[fault.point])
 
@@ -326,10 +339,20 @@ class _Backend:
         self._backend, self._chaos = backend, chaos
 
     def mint(self, request: GrantRequest, now: float) -> Grant:
-        self._chaos.freezes("mint.stall")
+        if self._chaos.lasts("mint.stall"):
+            self._wait(self._chaos.left_s("mint.stall"))
         if self._chaos.lasts("mint.fail"):
             raise BackendError("chaos gave no grant")
         return self._backend.mint(request, now)
+
+    @staticmethod
+    def _wait(stall_s: float) -> None:
+        """Wait as for an answer: it can be cancelled, and has its limit."""
+        limit_s, over = within(_MINT_LIMIT_S), threading.Event()
+        try:
+            limited(lambda: over.wait(stall_s), limit_s, over.set)
+        except TimeoutError:
+            raise BackendError(f"chaos kept the answer back for {limit_s:g} s") from None
 
 
 class _Disk(Disk):
@@ -361,8 +384,14 @@ class ChaoticLink(Link):
         super().send(frame)
 
     def receive(self, deadline: float | None = None) -> Frame | None:
-        """Block for the next frame, which may come late or never."""
-        self._chaos.freezes("link.stall")
+        """Block for the next frame; it may be the last."""
         if self._chaos.strikes("link.cut"):
             self.close(0)
         return super().receive(deadline)
+
+    def _arrived(self, wait_s: float) -> bool:
+        """Hold back what has come while a stall lasts; the link's own limits go on."""
+        if self._closing or self._failure or not self._chaos.lasts("link.stall"):
+            return super()._arrived(wait_s)
+        threading.Event().wait(min(wait_s, _TICK_S))
+        return False

@@ -136,10 +136,13 @@ class Link:
         if deadline is not None and now >= deadline:
             raise self._gone(_NOT_OPENED)
         wait_s = _TICK_S if deadline is None else min(_TICK_S, deadline - now)
-        if _has_data(self._socket.sock, wait_s):
+        if self._arrived(wait_s):
             return True
         self._check_life()
         return False
+
+    def _arrived(self, wait_s: float) -> bool:
+        return _has_data(self._socket.sock, wait_s)
 
     def _check_life(self) -> None:
         limit_s = self._silence_s[self._talking]

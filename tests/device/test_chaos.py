@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 import threading
 import time
 import wave
@@ -15,6 +16,7 @@ import pytest
 from device.chaos import Chaos, ChaosError, parse
 from device.core.grant import Auth, Grant, GrantRequest
 from device.errors import AudioError, BackendError, ConfigError, LinkError
+from device.net.cancel import CancelledError, CancelScope
 from device.system.disk import write_file
 from device.system.store import Store
 from rig.processes import Device, wav_audio
@@ -202,6 +204,71 @@ def test_the_link_is_refused_cut_and_stalled() -> None:
         cut = Chaos("link.cut=1").open_link(grant)
         with pytest.raises(LinkError):
             cut.receive()
+
+
+def test_a_stalled_link_is_found_silent_by_its_own_limits() -> None:
+    with ws_server(_echo) as url:
+        grant = Backend(url).mint(REQUEST, 0.0)
+        link = Chaos("link.stall@0").open_link(grant)
+        link.send("hello")
+        with pytest.raises(LinkError, match="not opened in time"):
+            link.receive(time.monotonic() + 0.3)
+        link.talking(True)
+        with pytest.raises(LinkError, match=r"nothing heard for 4\.5 s"):
+            link.receive()
+        link.close()
+
+
+def test_a_stalled_link_can_be_closed() -> None:
+    with ws_server(_echo) as url:
+        link = Chaos("link.stall@0").open_link(Backend(url).mint(REQUEST, 0.0))
+        gone: list[LinkError] = []
+
+        def receive() -> None:
+            try:
+                link.receive()
+            except LinkError as error:
+                gone.append(error)
+
+        thread = threading.Thread(target=receive)
+        thread.start()
+        link.close()
+        thread.join(4)
+        assert len(gone) == 1
+
+
+def test_a_stalled_mint_ends_at_the_limit_of_its_attempt_or_when_that_is_cancelled() -> None:
+    backend = Chaos("mint.stall@0").backend(Backend())
+    with CancelScope(0.2), pytest.raises(BackendError, match=r"0\.2 s"):
+        backend.mint(REQUEST, 0.0)
+    scope = CancelScope()
+    timer = threading.Timer(0.2, scope.cancel)
+    timer.start()
+    with scope, pytest.raises(CancelledError):
+        backend.mint(REQUEST, 0.0)
+    timer.join()
+
+
+def test_a_fault_that_is_due_once_strikes_once_whichever_threads_ask() -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(50):
+            chaos = Chaos("link.cut@0")
+            asked = threading.Barrier(4)
+
+            def ask(chaos: Chaos = chaos, asked: threading.Barrier = asked) -> None:
+                asked.wait()
+                chaos.strikes("link.cut")
+
+            threads = [threading.Thread(target=ask) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert chaos.status()["injected"] == {"link.cut": 1}
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_an_idle_link_is_cut_when_its_time_comes() -> None:
