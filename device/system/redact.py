@@ -11,21 +11,31 @@ if TYPE_CHECKING:
 
 REMOVED = "[removed]"
 _LEAST_SECRET = 6  # characters; a shorter one would be found in every other word
-_NAMED = r"[\w-]*(?:token|secret|passw\w*|api[_-]?key|psk|credential|authorization)[\w-]*"
+# A name's ending: what stands before it in its word is kept anyway, and bounds keep the search linear.
+_NAMED = r"(?:token|secret|passw|api[_-]?key|psk|credential|authorization|cookie)[\w-]{0,40}"
+_IS = r"""\\?["']?\s*[=:]\s*"""
+_QUOTED = r"""(?P<quote>\\?["'])(?:(?!(?P=quote))(?:\\.|[^\n])){3,}"""  # to its own quote, or the line's end
+_BARE = r"""[^\s",;&{}]{3,}"""
 _PATTERNS = (
     # What every secret of these services looks like, wherever it stands.
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), REMOVED),  # a JWT, RFC 7519
+    (re.compile(r"\beyJ[\w-]{16,}(?:\.[\w-]*){0,2}"), REMOVED),  # a JWT, RFC 7519
     (re.compile(r"\b(?:sk|ek|pk|rk|gho|ghp|hf|pressel)[_-][\w-]{8,}"), REMOVED),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), rf"\1 {REMOVED}"),  # RFC 9110, 11.4
-    # What is said to be one.
+    # Headers, to the end of the line.
     (
-        re.compile(rf'(?i)\b({_NAMED})("?\s*[=:]\s*"?)(?!\[removed\]|bearer|basic)[^\s",;&{{}}]{{3,}}'),
-        rf"\1\2{REMOVED}",
+        re.compile(
+            r"(?i)((?:authorization|cookie)\s*[=:]\s*+)(?!(?:bearer|basic)?\s*\[removed\]|\\?[\"'])[^\n]{3,}"
+        ),
+        rf"\1{REMOVED}",
     ),
-    # RFC 3986: what stands before the host, and the query.
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/?#\s@\"']+@"), rf"\1{REMOVED}@"),
-    (re.compile(r"\b[\w.%+-]+:[^\s@/:]+@(?=[\w\[])"), f"{REMOVED}@"),  # the scheme was forgotten
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s?#\"']+)\?[^\s\"'#]+"), rf"\1?{REMOVED}"),
+    # What is said to be one.
+    (re.compile(rf"(?i)({_NAMED}{_IS})(?:{_QUOTED})"), rf"\1\g<quote>{REMOVED}"),
+    (re.compile(rf"(?i)({_NAMED}{_IS})(?!\[removed\]|(?:bearer|basic)\s|\\?[\"']){_BARE}"), rf"\1{REMOVED}"),
+    # RFC 3986: what stands before the host, to the last @, and the query.
+    (re.compile(r"(://)[^/?#\s\"]{1,500}@"), rf"\1{REMOVED}@"),
+    (re.compile(r"(://)[^/?#\s\"@:]{0,100}:(?!\d+(?:[/?#]|\b))[^\s\"]{1,500}@"), rf"\1{REMOVED}@"),
+    (re.compile(r"[\w.%+-]{1,100}:[^\s/]{1,200}@(?=[\w\[])"), f"{REMOVED}@"),  # the scheme was forgotten
+    (re.compile(r"(://[^\s?#\"']{1,500})\?[^\s\"'#]+"), rf"\1?{REMOVED}"),
 )
 
 

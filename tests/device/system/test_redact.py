@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from device.system.redact import REMOVED, redact, redact_all, visible
@@ -27,6 +29,22 @@ SECRET = "s3cretValue9"
         f"sk-{SECRET} was refused",
         f"pressel_{SECRET}",
         f"ek_{SECRET}",
+        f"{{'token': '{SECRET}'}}",
+        f"password: 'two {SECRET}'",
+        f'"token": "abc {SECRET} def"',
+        f'"token": "ab\\" {SECRET}"',
+        f'said {{\\"client_secret\\": \\"abc {SECRET}\\"}}',
+        f'psk = "my {SECRET} wifi"',
+        f'psk = "cut off {SECRET}',
+        f"wss://user:pa@{SECRET}@host/x",
+        f"wss://user:pa/{SECRET}@host/x",
+        f"user:pa@{SECRET}@host",
+        f"password: basic{SECRET}",
+        f"Cookie: a={SECRET}; b={SECRET}",
+        f"Set-Cookie: a=b; sid={SECRET}",
+        f"{{'Cookie': 'a=b; sid={SECRET}'}}",
+        f"Authorization: Token {SECRET}",
+        f'Proxy-Authorization: Digest username="ada", response="{SECRET}"',
         f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.{SECRET}",
     ],
 )
@@ -43,10 +61,26 @@ def test_what_looks_like_a_secret_is_removed(text: str) -> None:
         "backend.token_file is not set",
         "reply resp_1 of 3200 tokens was heard",
         "bearer of bad news",
+        "https://host:8443/users/@ada and https://host/a@b",
     ],
 )
 def test_what_is_none_stays(text: str) -> None:
     assert redact(text) == text
+
+
+def test_what_stands_around_a_secret_stays() -> None:
+    assert redact("wss://user:pa@ss@host:1/x refused") == f"wss://{REMOVED}@host:1/x refused"
+    assert redact("{'token': 'a b c', 'n': 1}") == f"{{'token': '{REMOVED}', 'n': 1}}"
+    assert (
+        redact("wss://a:b@h; password: 'x y z'; retry") == f"wss://{REMOVED}@h; password: '{REMOVED}'; retry"
+    )
+
+
+@pytest.mark.parametrize("piece", ["a-", "a:", "://", "token", "eyJ-", 'token="', "\\", "a:b"])
+def test_text_made_to_be_slow_is_not(piece: str) -> None:
+    began = time.process_time()
+    redact(piece * (100_000 // len(piece)))
+    assert time.process_time() - began < 5  # a search that goes back over all of it would take minutes
 
 
 def test_a_known_secret_is_removed_wherever_it_stands_and_however_it_is_quoted() -> None:
