@@ -56,8 +56,7 @@ def _back(talk: Talk, now: float) -> Actions:
     was_given_up, talk.given_up = talk.given_up, False
     if was_given_up:
         return [a.Chime("back"), a.Tell("info", "connected again; press and say it again")]
-    if idle > now:  # a rotation puts the hang-up off no further
-        talk.timers["idle"] = idle
+    talk.timers["idle"] = idle  # a rotation puts the hang-up off no further
     return []
 
 

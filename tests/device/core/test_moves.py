@@ -130,7 +130,7 @@ def situation(conversation: Conversation) -> object:
         bool(talk.budget.refusal()),
         turn and (turn.hands_free, turn.written, turn.ended, turn.speech, (turn.item or "")[:7]),
         tuple(sorted((key, r.sounding, r.whole) for key, r in talk.replies._open.items())),
-        tuple(sorted(talk.running - {"spend", "notice"})),
+        tuple(sorted(talk.running)),
         talk.record.has("item_1"),
     )
 
@@ -141,6 +141,8 @@ def fork(conversation: Conversation) -> Conversation:
     talk = twin._talk = copy.copy(conversation._talk)
     for name in ("turn", "patience", "timers", "lost_cards", "budget", "record", "replies"):
         setattr(talk, name, copy.copy(getattr(talk, name)))
+    for name in ("spend", "notice"):  # they open no road and come before all others
+        talk.timers.pop(name, None)
     talk.record._memory = copy.copy(talk.record._memory)
     talk.record._memory._entries = dict(talk.record._memory._entries)
     talk.replies._open = {key: copy.copy(reply) for key, reply in talk.replies._open.items()}
