@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 MOST = 10  # of one line in a window
 WINDOW_S = 60.0
-_LONGEST_LINE = 4000  # characters
+_LONGEST_TEXT = 3000  # characters of a message or a traceback
+_LONGEST_LINE = 2 * _LONGEST_TEXT + 200  # with every backslash doubled
 _MOST_KINDS = 1000  # of lines that are told apart in a window
 _PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}  # syslog(3)
 _NUMBERS = re.compile(r"\d+")
@@ -32,8 +33,8 @@ class Plain(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Every line of it can be shown by a terminal."""
-        lines = [f"{record.levelname} {record.name}: {_text(record)}", *_trace(self, record)]
-        return "\n".join(visible(redact(line), _LONGEST_LINE) for line in lines)
+        first = _safe(f"{record.levelname} {record.name}: {_text(record)}")
+        return "\n".join(visible(line, _LONGEST_LINE) for line in [first, *_trace(self, record).splitlines()])
 
 
 class KeyValue(logging.Formatter):
@@ -48,14 +49,14 @@ class KeyValue(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Values are quoted where they hold more than a word."""
-        fields = {"level": record.levelname.lower(), "logger": record.name, "msg": _text(record)}
+        fields = {"level": record.levelname.lower(), "logger": record.name, "msg": _safe(_text(record))}
         if not self._journal:
             at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
             fields = {"time": f"{at}.{int(record.msecs):03}Z", **fields}
         trace = _trace(self, record)
         if trace:
-            fields["trace"] = "\n".join(trace)
-        line = " ".join(f"{key}={_value(redact(value))}" for key, value in fields.items())
+            fields["trace"] = trace
+        line = " ".join(f"{key}={_value(value)}" for key, value in fields.items())
         return f"<{_PRIORITIES.get(record.levelname, 5)}>{line}" if self._journal else line
 
 
@@ -146,8 +147,20 @@ def _text(record: logging.LogRecord) -> str:
         return f"{record.msg} {record.args}"
 
 
-def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
-    return formatter.formatException(record.exc_info).splitlines() if record.exc_info else []
+def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    return _safe(formatter.formatException(record.exc_info)) if record.exc_info else ""
+
+
+def _safe(text: str) -> str:
+    """Return text without secrets, bounded in its middle: the end has the error, or the mend."""
+    return _without_middle(redact(_without_middle(text, 4 * _LONGEST_TEXT)), _LONGEST_TEXT)
+
+
+def _without_middle(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    head, tail = most // 3, most - most // 3
+    return f"{text[:head]} … {len(text) - most} characters … {text[-tail:]}"
 
 
 def _value(text: str) -> str:

@@ -83,6 +83,37 @@ def test_a_secret_reaches_neither_line_nor_traceback(formatter: logging.Formatte
     assert "ValueError" in stream.getvalue()
 
 
+@pytest.mark.parametrize("formatter", [KeyValue(journal=True), Plain()])
+def test_a_long_traceback_keeps_where_it_began_and_what_it_was(formatter: logging.Formatter) -> None:
+    with log_to(formatter) as (log, stream, _):
+        try:
+            _deep(30)
+        except ValueError:
+            log.exception("it died")
+    text = stream.getvalue()
+    assert len(text) < 5000
+    assert "Traceback" in text
+    assert " characters … " in text
+    assert text.rstrip('\n"').endswith("ValueError: the disk is gone: the end")
+
+
+def _deep(left: int) -> None:
+    """Fail with a traceback of many thousand characters."""
+    try:
+        _deep(left - 1) if left else int("many")
+    except ValueError as error:
+        raise ValueError("the disk is gone: the end") from error
+
+
+@pytest.mark.parametrize("formatter", [KeyValue(journal=True), Plain()])
+def test_a_long_line_keeps_its_end_which_has_the_mend(formatter: logging.Formatter) -> None:
+    with log_to(formatter) as (log, stream, _):
+        log.warning("the server said %s: try again later", "word " * 100_000)
+    assert "WARNING device.test: the server" in stream.getvalue() or 'msg="the server' in stream.getvalue()
+    assert stream.getvalue().rstrip('\n"').endswith(": try again later")
+    assert len(stream.getvalue()) < 5000
+
+
 def test_a_line_that_comes_again_and_again_is_counted_and_the_count_is_told_at_the_window_s_end() -> None:
     with log_to(Plain(), most=3, window_s=1.0) as (log, stream, _):
         for number in range(60):
