@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -79,6 +80,42 @@ def get(url: str, timeout_s: float = _LIMIT_S) -> Any:
     return _ask("GET", url, None, {}, timeout_s)
 
 
+class _Plain(urllib3.connection.HTTPConnection):
+    """A connection that adds its socket to `opened`."""
+
+    def __init__(self, opened: list[socket.socket], *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._opened = opened
+
+    def connect(self) -> None:
+        super().connect()
+        self._opened.append(self.sock)
+
+
+class _Secure(urllib3.connection.HTTPSConnection):
+    """The same, with TLS."""
+
+    def __init__(self, opened: list[socket.socket], *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._opened = opened
+
+    def connect(self) -> None:
+        super().connect()
+        self._opened.append(self.sock)
+
+
+class _PlainPool(urllib3.HTTPConnectionPool):
+    def __init__(self, opened: list[socket.socket], *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.ConnectionCls = partial(_Plain, opened)  # type: ignore[assignment] # it is only called
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    def __init__(self, opened: list[socket.socket], *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.ConnectionCls = partial(_Secure, opened)  # type: ignore[assignment] # it is only called
+
+
 class _Severable(HTTPAdapter):
     """Connections that can be broken off from another thread."""
 
@@ -88,25 +125,10 @@ class _Severable(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
-        sockets = self._sockets
-
-        class Plain(urllib3.connection.HTTPConnection):
-            def connect(self) -> None:
-                super().connect()
-                sockets.append(self.sock)
-
-        class Secure(urllib3.connection.HTTPSConnection):
-            def connect(self) -> None:
-                super().connect()
-                sockets.append(self.sock)
-
-        class PlainPool(urllib3.HTTPConnectionPool):
-            ConnectionCls = Plain
-
-        class SecurePool(urllib3.HTTPSConnectionPool):
-            ConnectionCls = Secure
-
-        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": partial(_PlainPool, self._sockets),
+            "https": partial(_SecurePool, self._sockets),
+        }
 
     def sever(self) -> None:
         for one in self._sockets:
