@@ -11,6 +11,7 @@ import pytest
 from rig.processes import Companion, Simulator
 from rig.proxy import Proxy
 from rig.realtime import RATE
+from rig.speech import say
 from tests.faults.scene import scene, tone
 from tests.servers import until
 from tests.stage import CARD_HZ, served, wav_stage
@@ -112,3 +113,26 @@ def test_a_server_that_falls_at_the_commit_has_the_turn_once(tmp_path: Path) -> 
             until(lambda: said_by(stage, "assistant"), 30)
             assert "Peter" in said_by(stage, "assistant")[0]
             assert len(said_by(stage, "user")) == 1
+
+
+def test_a_turn_of_an_open_talk_that_the_server_took_is_not_said_twice(tmp_path: Path) -> None:
+    with (
+        Companion(tmp_path / "companion") as companion,
+        Proxy(companion.url) as proxy,
+        wav_stage(
+            tmp_path,
+            None,
+            '[talk]\nmode = "open_mic"\nturn_end = "server"\n',
+            backend=f'url = "{proxy.url}"\ntoken_file = "{companion.token_file}"',
+        ) as stage,
+    ):
+        words = say("my name is peter")
+        with stage.device.watch(40) as events:
+            stage.device.ask("tap")
+            until(lambda: stage.device.ask("status")["state"] == "listening", 20)
+            stage.speak(words)
+            next(event for event in events if event["event"] == "state" and event["state"] == "awaiting")
+            proxy.cut()
+            until(lambda: said_by(stage, "assistant"), 30)
+        assert "Peter" in said_by(stage, "assistant")[0]
+        assert len(said_by(stage, "user")) == 1
