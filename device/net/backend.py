@@ -17,12 +17,20 @@ from device.core.grant import Grant, GrantRequest, host_of, is_loopback
 from device.dialects.dialect import printable
 from device.errors import BackendError
 from device.net.cancel import limited, within
-from device.net.failures import PORTAL, describe, untimely
+from device.net.failures import PORTAL, describe, is_page, retry_after, untimely
 
 _CONNECT_S = 5.0
 _LIMIT_S = 15.0  # for all of an exchange
 _LONGEST_ANSWER = 1 << 20
-_NEVER_AGAIN = {400, 401, 403, 404, 405, 422}
+_PORTAL_STATUS = 511  # Network Authentication Required, RFC 6585
+_MENDS = {  # of refusals that are for good, if it is the backend that refuses
+    400: "check [backend] in the configuration, and whether the backend is as new as this device",
+    401: "check the key at the backend",
+    403: "check the key at the backend, and what it may be used for",
+    404: "check backend.url and backend.endpoint",
+    405: "check backend.url",
+    422: "check [backend] and [session] in the configuration",
+}
 
 
 class Backend(Protocol):
@@ -177,7 +185,7 @@ def _read_answer(where: str, answer: requests.Response, text: bytes) -> Any:
         raise _refusal(where, answer, body)
     if body is None:
         kind = printable(answer.headers.get("Content-Type", "no type"), 60)
-        mend = f"; {PORTAL}" if "html" in kind else ""
+        mend = f"; {PORTAL}" if is_page(kind) else ""
         raise BackendError(f"the backend at {where} answered with {kind} where JSON belongs{mend}")
     return body
 
@@ -189,21 +197,21 @@ def _redirected(where: str, location: str) -> BackendError:
 
 
 def _refusal(where: str, answer: requests.Response, body: Any) -> BackendError:
-    status = answer.status_code
+    """Return what a status of 300 and more means; only a backend of ours answers in JSON."""
+    status, page = answer.status_code, is_page(answer.headers.get("Content-Type"))
     reason = error_line(body) or answer.reason or "no reason given"
-    own = isinstance(body, dict) and isinstance(body.get("error"), dict) and body["error"].get("code")
-    mend = "; check the device token" if own == "unauthorized" else ""
+    own = isinstance(body, dict)
+    mend = _MENDS.get(status, "")
+    if own and isinstance(body.get("error"), dict) and body["error"].get("code") == "unauthorized":
+        mend = "check the device token"
+    if page and (mend or status == _PORTAL_STATUS):
+        mend = f"{PORTAL} Else {mend or 'try another network'}"
     return BackendError(
-        f"the backend at {where} answered {status}: {reason}{mend}",
-        fatal=status in _NEVER_AGAIN,
-        retry_after_s=_retry_after(answer.headers.get("Retry-After")),
+        f"the backend at {where} answered {status}: {printable(reason)}{'; ' if mend else ''}{mend}",
+        fatal=own and status in _MENDS,
+        retry_after_s=retry_after(answer.headers),
         status=status,
     )
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Read Retry-After in seconds; the form with a date needs two right clocks and is not trusted."""
-    return float(value) if value is not None and value.strip().isdecimal() else None
 
 
 def error_line(body: Any) -> str | None:

@@ -1,16 +1,17 @@
-"""What went wrong below HTTP and WebSocket, as one line that names the mend: DNS, routes, TLS."""
+"""What goes wrong below a peer's own say, as one line with the mend; and how long a peer asks to wait."""
 
 from __future__ import annotations
 
 import errno
 import socket
 import ssl
+from email.utils import mktime_tz, parsedate_tz
 from typing import TYPE_CHECKING
 
 from device.dialects.dialect import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 PORTAL = "is this network's login page (a captive portal) in between?"
 _NOT_YET_VALID, _EXPIRED = 9, 10  # OpenSSL, x509_vfy.h: X509_V_ERR_…, as are those below
@@ -51,6 +52,31 @@ def untimely(error: BaseException) -> bool:
         isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in (_NOT_YET_VALID, _EXPIRED)
         for cause in _causes(error)
     )
+
+
+def is_page(kind: str | None) -> bool:
+    """Whether a Content-Type is a web page's: somebody in between has answered, or a wrong URL was asked."""
+    return "html" in (kind or "").lower()
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that an answer asks to wait, None when it names none. `headers`: by lower-case name.
+
+    A date (RFC 9110, 10.2.3) counts from the answer's own Date, so that no clock here matters.
+    """
+    value = headers.get("retry-after", "").strip()
+    if value.isdecimal():
+        return float(value)
+    then, sent = _epoch(value), _epoch(headers.get("date", ""))
+    return None if then is None or sent is None else max(0.0, then - sent)
+
+
+def _epoch(date: str) -> float | None:
+    parts = parsedate_tz(date)
+    try:
+        return float(mktime_tz(parts)) if parts else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+import msgspec
 import websocket
 from websocket import ABNF
 
@@ -19,7 +20,7 @@ from device.core.grant import host_of
 from device.dialects.dialect import printable
 from device.errors import LinkError
 from device.net.cancel import limited, within
-from device.net.failures import PORTAL, describe, untimely
+from device.net.failures import PORTAL, describe, is_page, retry_after, untimely
 
 if TYPE_CHECKING:
     from device.core.grant import Grant
@@ -28,6 +29,11 @@ Frame = str | bytes
 _FATAL_CLOSES = {3000, *range(4000, 4100)}
 _LATER_CLOSES = {1012, 1013}  # service restart, try again later: IANA, WebSocket Close Code Number Registry
 _LATER_S = 1.0
+_MENDS = {  # of an upgrade that is refused for good, if it is the server that refuses
+    400: "check the model and the session's settings at the backend",
+    404: "check the realtime URL and the model at the backend",
+}
+_PORTAL_STATUSES = (200, 511)
 _TICK_S = 0.25
 # The last two are what the library raises when another thread closes the socket that it is busy with.
 _BROKEN = (websocket.WebSocketException, OSError, ValueError, AttributeError)
@@ -295,15 +301,24 @@ def _open(grant: Grant, limit_s: float) -> websocket.WebSocket:
 
 
 def _refusal(where: str, error: websocket.WebSocketBadStatusException) -> LinkError:
-    status = error.status_code
-    after = (error.resp_headers or {}).get("retry-after", "")
-    mend = f" where a session belongs; {PORTAL}" if status in (200, 511) else ""
+    """Return what a refused upgrade means; what is refused for good is refused in JSON, not with a page."""
+    status, headers = error.status_code, error.resp_headers or {}
+    mend = _MENDS.get(status, "")
+    if status in _PORTAL_STATUSES or (mend and is_page(headers.get("content-type"))):
+        mend = f"a page where a session belongs; {PORTAL}{' Else ' if mend else ''}{mend}"
     return LinkError(
-        f"{where} refused the session with HTTP {status}{mend}",
-        fatal=status in (400, 404),
+        f"{where} refused the session with HTTP {status}{'; ' if mend else ''}{mend}",
+        fatal=status in _MENDS and _is_json(error.resp_body),
         code=status,
-        retry_after_s=float(after) if after.strip().isdecimal() else None,
+        retry_after_s=retry_after(headers),
     )
+
+
+def _is_json(body: bytes | None) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(body or b""), dict)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
 
 
 def _sever(connection: websocket.WebSocket) -> None:

@@ -161,6 +161,11 @@ def test_a_certificate_that_is_not_right_is_told_and_never_taken(
             {"Content_Type": "text/html"},
             "text/html where JSON belongs; is this network's login page",
         ),
+        (
+            "403 Forbidden",
+            {"Content_Type": "text/html"},
+            "answered 403: Forbidden; is this network's login page (a captive portal) in between? Else check",
+        ),
         ("302 Found", {"Location": "http://login.example/"}, "redirects to http://login.example/; is this"),
     ],
 )

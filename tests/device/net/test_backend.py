@@ -34,6 +34,9 @@ def ok(body: Any) -> Answer:
     return (200, json.dumps(body).encode(), {})
 
 
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+
+
 def companion(url: str) -> Backend:
     return CompanionBackend(url, "pst_device")
 
@@ -65,7 +68,10 @@ def test_the_companion_is_asked_with_the_token_and_its_grant_is_read() -> None:
             None,
         ),
         ((429, b"{}", {"Retry-After": "7"}), "answered 429: Too Many Requests", False, 7.0),
-        ((429, b"{}", {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), "429", False, None),
+        ((403, b"{}", {}), "403: Forbidden; check the key at the backend", True, None),
+        ((405, b"{}", {}), "405: Method Not Allowed; check backend.url", True, None),
+        ((511, b"<html>", HTML), "captive portal) in between? Else try another network", False, None),
+        ((404, b"no such page", {}), "404: Not Found; check backend.url and backend.endpoint", False, None),
         ((500, b"<html>", {}), "answered 500", False, None),
         (
             (401, b'{"error":{"code":"provider_refused","message":"Incorrect API key"}}', {}),
@@ -104,6 +110,31 @@ def test_a_bad_answer_is_one_line_that_says_whether_to_try_again(
     assert "pst_device" not in str(caught.value)
     assert caught.value.fatal is fatal
     assert caught.value.retry_after_s == retry_after_s
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 422])
+@pytest.mark.parametrize(
+    ("answer", "fatal"), [((b"<html>Log in", HTML), False), ((b'{"error":{"message":"no"}}', {}), True)]
+)
+def test_only_the_backend_itself_refuses_for_good_and_every_refusal_names_a_mend(
+    status: int, answer: tuple[bytes, dict[str, str]], *, fatal: bool
+) -> None:
+    with (
+        http_server((status, *answer)) as server,
+        pytest.raises(BackendError, match=f"answered {status}: .*; .*check ") as caught,
+    ):
+        companion(server.url).mint(REQUEST, NOW)
+    assert caught.value.fatal is fatal
+    assert ("(a captive portal) in between? Else check" in str(caught.value)) is not fatal
+
+
+def test_a_date_to_come_back_at_counts_from_the_answer_s_own_date() -> None:
+    with Proxy("http://127.0.0.1:1") as proxy:
+        dates = {"Date": "Wed, 21 Oct 2026 07:28:00 GMT", "Retry_After": "Wed, 21 Oct 2026 07:28:07 GMT"}
+        proxy.answer("429 Too Many Requests", b"{}", **dates)
+        with pytest.raises(BackendError, match="429") as caught:
+            companion(proxy.url).mint(REQUEST, NOW)
+    assert caught.value.retry_after_s == 7.0
 
 
 def test_a_wish_for_a_codec_is_passed_on() -> None:

@@ -13,7 +13,7 @@ import pytest
 from device.core.grant import Grant, GrantRequest
 from device.errors import BackendError, LinkError
 from device.net.backend import CompanionBackend
-from device.net.failures import describe, untimely
+from device.net.failures import describe, retry_after, untimely
 from device.net.link import Link
 from tests.certificates import Authority
 
@@ -128,3 +128,25 @@ def test_other_errors_are_their_own_words_on_one_line() -> None:
     assert describe(OSError("odd\nthing")) == "odd thing"
     assert describe(ValueError()) == "ValueError"
     assert not untimely(ValueError())
+
+
+AT = "Sun, 06 Nov 1994 08:49:37 GMT"  # RFC 9110's own example
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": " 120 "}, 120.0),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "soon", "date": AT}, None),
+        ({"retry-after": AT}, None),
+        ({"retry-after": AT, "date": "Sun, 06 Nov 1994 08:48:37 GMT"}, 60.0),
+        ({"retry-after": AT, "date": "Sun, 06 Nov 1994 08:59:37 GMT"}, 0.0),
+        ({"retry-after": "Sun, 06 Nov 99999999 08:49:37 GMT", "date": AT}, None),
+    ],
+)
+def test_a_wait_is_read_in_seconds_or_from_two_dates_of_one_answer(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    assert retry_after(headers) == seconds

@@ -216,12 +216,13 @@ def test_a_refusal_is_one_line() -> None:
 
 
 REFUSALS = {  # HTTP status: (words, fatal, seconds)
-    "404 Not Found": ("HTTP 404", True, None),
+    "404 Not Found": ("HTTP 404; .*captive portal.* Else check the realtime URL and the model", False, None),
+    "400 Bad Request": ("HTTP 400; .*captive portal.* Else check the model and the session's", False, None),
     "401 Unauthorized": ("HTTP 401", False, None),
     "429 Too Many Requests": ("HTTP 429", False, 3.0),
     "502 Bad Gateway": ("HTTP 502", False, 3.0),
-    "200 OK": ("HTTP 200 where a session belongs; .*captive portal", False, 3.0),
-    "511 Network Authentication Required": ("HTTP 511 .*captive portal", False, 3.0),
+    "200 OK": ("HTTP 200; a page where a session belongs; .*captive portal", False, 3.0),
+    "511 Network Authentication Required": ("HTTP 511; .*captive portal", False, 3.0),
 }
 
 
@@ -229,10 +230,34 @@ REFUSALS = {  # HTTP status: (words, fatal, seconds)
 def test_an_upgrade_that_is_refused_is_told_with_its_status(status: str) -> None:
     words, fatal, after_s = REFUSALS[status]
     with Proxy("ws://127.0.0.1:1") as proxy:
-        proxy.answer(status, b"<html>", **({"Retry_After": "3"} if after_s else {"Retry_After": "soon"}))
+        headers = {"Retry_After": "3" if after_s else "soon", "Content_Type": "text/html"}
+        proxy.answer(status, b"<html>", **headers)
         with pytest.raises(LinkError, match=words) as caught:
             Link(Grant("openai", proxy.url))
     assert (caught.value.fatal, caught.value.retry_after_s) == (fatal, after_s)
+
+
+@pytest.mark.parametrize(
+    ("body", "fatal"), [(b'{"error":{"message":"no such model"}}', True), (b"not found", False), (b"", False)]
+)
+@pytest.mark.parametrize("status", ["400 Bad Request", "404 Not Found"])
+def test_an_upgrade_that_the_server_itself_refuses_is_refused_for_good(
+    status: str, body: bytes, *, fatal: bool
+) -> None:
+    with Proxy("ws://127.0.0.1:1") as proxy:
+        proxy.answer(status, body, Content_Type="application/json")
+        with pytest.raises(LinkError, match=f"HTTP {status[:3]}; check the .* at the backend") as caught:
+            Link(Grant("openai", proxy.url))
+    assert caught.value.fatal is fatal
+
+
+def test_a_date_to_come_back_at_counts_from_the_answer_s_own_date() -> None:
+    with Proxy("ws://127.0.0.1:1") as proxy:
+        dates = {"Date": "Wed, 21 Oct 2026 07:28:00 GMT", "Retry_After": "Wed, 21 Oct 2026 07:30:00 GMT"}
+        proxy.answer("503 Service Unavailable", b"", **dates)
+        with pytest.raises(LinkError, match="HTTP 503") as caught:
+            Link(Grant("openai", proxy.url))
+    assert caught.value.retry_after_s == 120.0
 
 
 def test_a_handshake_that_waits_is_given_up() -> None:
