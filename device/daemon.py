@@ -63,7 +63,9 @@ class _Stop:
 
 @dataclass(frozen=True)
 class _Health:
-    reason: str | None  # why the microphone is dead; None: it lives again
+    part: str
+    trouble: bool  # from now on, or no longer
+    text: str
 
 
 _Post = e.Event | _Edge | _Health | _Volume | _Stop
@@ -77,7 +79,10 @@ class Daemon:
         self._ended = threading.Event()
         self._inbox: queue.SimpleQueue[_Post] = queue.SimpleQueue()
         self._started = time.monotonic()
-        self._fault: str | None = None
+        self._faults: dict[str, str] = {}  # by part
+        self._dropped = 0  # frames of turns that could not be sent
+        self._gap_told = False  # of this turn
+        self._pulse_at = time.monotonic()
         self._session: dict[str, str] | None = None
         self._today = ""
         self._parts = make_parts(self)
@@ -146,7 +151,15 @@ class Daemon:
 
     def microphone_dead(self, reason: str | None) -> None:
         """Report a microphone that gives what no microphone gives; None: it lives again."""
-        self._inbox.put(_Health(reason))
+        self._inbox.put(_Health("its sound", reason is not None, reason or "the microphone lives again"))
+
+    def store_troubled(self, text: str) -> None:
+        """Report that the conversation cannot be put on disk."""
+        self._inbox.put(_Health("store", True, text))
+
+    def store_recovered(self, text: str) -> None:
+        """Report that it can be again, and is."""
+        self._inbox.put(_Health("store", False, text))
 
     # --- life
 
@@ -217,7 +230,7 @@ class Daemon:
 
     def _next(self) -> _Post | None:
         times = [at for at in (self._conversation.deadline, self._gestures.deadline) if at is not None]
-        times.append(time.monotonic() + _PULSE_S)
+        times.append(self._pulse_at)
         try:
             return self._inbox.get(timeout=max(0.0, min(times) - time.monotonic()))
         except queue.Empty:
@@ -230,10 +243,12 @@ class Daemon:
         deadline = self._conversation.deadline
         if deadline is not None and deadline <= now:
             self._handle(e.Elapsed(), now)
-        self._date(now)
+        if now >= self._pulse_at:
+            self._pulse_at = now + _PULSE_S
+            self._pulse(now)
         self._parts.beat(now)
 
-    def _date(self, now: float) -> None:
+    def _pulse(self, now: float) -> None:
         today = time.strftime("%Y-%m-%d")
         if today != self._today:
             self._today = today
@@ -241,6 +256,16 @@ class Daemon:
         state = self._conversation.state
         if self._config.backend.warm and state is State.IDLE and self._conversation.affordable:
             self._orders.warm(len(self._conversation.turns))
+        self._tell_gap(self._parts.uplink.frames_dropped)
+
+    def _tell_gap(self, dropped: int) -> None:
+        """Say, once a turn, that a part of it had left the ring before it could be sent."""
+        seconds, self._dropped = (dropped - self._dropped) / 50, dropped
+        if seconds and not self._gap_told:
+            self._gap_told = True
+            self.tell(
+                "warning", f"{seconds:.1f} s of what was said had to wait longer than talk.buffer_s: not sent"
+            )
 
     def _take_edge(self, edge: _Edge, now: float) -> None:
         self.publish("panel", line=edge.line, active=edge.active)
@@ -251,11 +276,11 @@ class Daemon:
             self._handle(fact, now)
 
     def _take_health(self, health: _Health) -> None:
-        if health.reason:
-            self.tell("error", health.reason)
+        if health.trouble:
+            self._faults[health.part] = health.text
         else:
-            self._fault = None
-            self.tell("info", "the microphone lives again")
+            self._faults.pop(health.part, None)
+        self.tell("error" if health.trouble else "info", health.text)
         self._show()
 
     def _handle(self, event: e.Event, now: float) -> None:
@@ -269,6 +294,8 @@ class Daemon:
                 self._parts.counters.reconnects += 1
             if isinstance(order, a.Hangup):
                 self._session = None
+            if isinstance(order, a.BeginTurn | a.AdvanceTurn):
+                self._gap_told = False
             self._orders.carry_out(order)
         if self._conversation.state is not before or orders:
             self._show()
@@ -278,7 +305,7 @@ class Daemon:
     def _observe(self, event: e.Event) -> None:
         match event:
             case e.Opened() if self._orders.session(event.attempt):
-                self._fault = None
+                self._faults.pop("session", None)
                 self._session = {
                     "id": event.session_id,
                     "endpoint": self._config.backend.endpoint,
@@ -295,8 +322,10 @@ class Daemon:
                 self.publish("transcript", role="assistant", text=event.text, whole=event.whole, final=False)
             case e.ReplySounded():
                 self._reply_sounded(event.reply_id)
+            case e.CardLost():
+                self._faults[event.side] = f"the {event.side} is missing: {event.reason}"
             case e.CardBack():
-                self._fault = None
+                self._faults.pop(event.side, None)
             case e.MuteSet():
                 self._parts.capture.muted = event.on
 
@@ -317,7 +346,8 @@ class Daemon:
         log.log(_LEVELS[level], "%s", text, extra={"shown": True})
         self.publish("notice", level=level, text=text)
         if level == "error":
-            self._fault = text
+            if text not in self._faults.values():  # else it is told again, and not the session's
+                self._faults["session"] = text
             self._parts.recent.save_soon(text)
 
     def _show(self) -> None:
@@ -326,7 +356,7 @@ class Daemon:
         pattern = state.value
         if resting and self._conversation.muted:
             pattern = "muted"
-        elif (resting and self._parts.card_fault()) or (state is State.IDLE and self._fault):
+        elif (resting and self._parts.card_fault()) or (state is State.IDLE and self._faults):
             pattern = "fault"
         self._parts.panel.show(pattern)
         self._parts.rest(state is State.IDLE)
@@ -363,7 +393,7 @@ class Daemon:
             "session": self._session,
             "counters": self._parts.count(),
             "latencies": dict(self._parts.latencies.ms),
-            "fault": self._parts.card_fault() or self._fault,
+            "fault": self._parts.card_fault() or next(iter([*self._faults.values()]), None),
             "recording": self._parts.recorder is not None,
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started, 1),

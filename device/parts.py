@@ -51,6 +51,8 @@ class Listener(Protocol):
     def card_lost(self, side: Side, reason: str) -> None: ...
     def card_back(self, side: Side) -> None: ...
     def microphone_dead(self, reason: str | None) -> None: ...
+    def store_troubled(self, text: str) -> None: ...
+    def store_recovered(self, text: str) -> None: ...
 
 
 class Parts:
@@ -63,8 +65,9 @@ class Parts:
         folder = Path(config.state.dir)
         self.store = Store(
             folder,
-            on_trouble=lambda text: daemon.tell("error", text),
-            disk=chaos.disk() if chaos else None,
+            daemon.store_troubled,
+            chaos.disk() if chaos else None,
+            on_recovered=daemon.store_recovered,
         )
         backend = _make_backend(config)
         self._backend = chaos.backend(backend) if chaos else backend

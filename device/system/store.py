@@ -32,15 +32,21 @@ class Store:
     """One folder, one daemon: `sessions.json`, the generation before it as `sessions.json.1`, and the lock.
 
     Raises StateError when the folder cannot be made or another daemon has it. Later trouble (a full card, a
-    read-only one) is told once to `on_trouble`, from any thread; the daemon goes on in memory, and the store
-    tries again every 10 s. Fields that a newer Pressel has added to the file are kept as they are.
+    read-only one) is told once to `on_trouble`; the daemon goes on in memory, the store tries again every
+    10 s, and tells `on_recovered` when all is on disk; both from any thread. Fields that a newer Pressel has
+    added to the file are kept as they are.
     """
 
     def __init__(
-        self, folder: Path, on_trouble: Callable[[str], None] = log.error, disk: Disk | None = None
+        self,
+        folder: Path,
+        on_trouble: Callable[[str], None] = log.error,
+        disk: Disk | None = None,
+        *,
+        on_recovered: Callable[[str], None] = log.info,
     ) -> None:
         self._folder = folder
-        self._on_trouble = on_trouble
+        self._on_trouble, self._on_recovered = on_trouble, on_recovered
         self._disk = disk or Disk()
         self._current = folder / "sessions.json"
         self._previous = folder / "sessions.json.1"
@@ -123,6 +129,7 @@ class Store:
                 self._foreign = {}  # whatever it says, it may be words
             data = _encode(book, self._foreign)
             if data == self._written:
+                self._recover()
                 return True
             try:
                 self._claim_again()
@@ -132,7 +139,8 @@ class Store:
                     self._forgetting |= forgetting
                 self._trouble(error)
                 return False
-            self._written, self._in_trouble = data, False
+            self._written = data
+            self._recover()
             return True
 
     def _claim_again(self) -> None:
@@ -182,6 +190,11 @@ class Store:
                 f"{self._folder} cannot be written ({why}): free or repair it;"
                 " until then a restart forgets this conversation"
             )
+
+    def _recover(self) -> None:
+        if self._in_trouble:
+            self._in_trouble = False
+            self._on_recovered(f"{self._folder}: all that is remembered is on disk again")
 
 
 def _claim(folder: Path) -> int | None:

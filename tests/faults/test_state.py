@@ -151,8 +151,12 @@ def test_a_full_disk_is_told_and_made_up_for_when_there_is_room(tmp_path: Path, 
         assert line.endswith("until then a restart forgets this conversation")
         assert one.answered()
         assert not (state / "sessions.json").exists()
-        filler.unlink()
-        until((state / "sessions.json").exists, 20)  # without anything new to be kept
+        assert one.status()["fault"] == line, "a session that opens does not mend the disk"
+        with one.device.watch(20) as events:
+            filler.unlink()
+            until((state / "sessions.json").exists, 20)  # without anything new to be kept
+            next(event for event in events if "is on disk again" in event.get("text", ""))
+        until(lambda: one.status()["fault"] is None)
         one.device.kill()
         one.device.start()
         assert one.answered()

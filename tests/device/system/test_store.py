@@ -294,6 +294,23 @@ def test_a_full_card_is_told_once_and_made_up_for_when_there_is_room(tmp_path: P
     assert reload(tmp_path) == (book(5), None)
 
 
+def test_that_all_is_on_disk_again_is_told_once_after_each_trouble(tmp_path: Path) -> None:
+    told, well = list[str](), list[str]()
+    disk = FullDisk()
+    store = Store(tmp_path, told.append, disk, on_recovered=well.append)
+    assert not store.save(book(1))
+    disk.full = False
+    assert well == []
+    assert store.save(book(1))
+    assert store.save(book(2))
+    assert well == [f"{tmp_path}: all that is remembered is on disk again"]
+    disk.full = True
+    assert not store.save(book(3))
+    assert store.save(book(2)), "the change was taken back: nothing is missing on disk"
+    assert (len(told), len(well)) == (2, 2)
+    store.close()
+
+
 def test_save_soon_does_not_wait_and_the_last_one_counts(tmp_path: Path) -> None:
     disk = SlowDisk()
     store = Store(tmp_path, disk=disk)
