@@ -15,6 +15,8 @@ from device.errors import AudioError, ConfigError, PanelError, PresselError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from device.config import Config
+
 EX_CONFIG = 78  # sysexits.h; systemd does not restart after it
 _CONFIG = Path("/etc/pressel/config.toml")
 
@@ -166,12 +168,13 @@ def _run(options: argparse.Namespace) -> int:
     from device.config import load  # noqa: PLC0415 # after the line above, which numpy reads once
 
     config = load(options.config, options.board).config
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     from device.daemon import Daemon  # noqa: PLC0415 # the same
     from device.parts import Parts  # noqa: PLC0415 # the same
     from device.system.logs import set_up  # noqa: PLC0415 # the same
 
     set_up()
+    for doubt in _doubts(config):
+        logging.getLogger(__name__).warning("%s", doubt)
     chaos = None
     if options.chaos is not None:
         from device.chaos import Chaos  # noqa: PLC0415 # only for those who ask for it
@@ -182,12 +185,22 @@ def _run(options: argparse.Namespace) -> int:
     os._exit(status)  # all is on disk; the interpreter's own end would wait for a card that hangs
 
 
+def _doubts(config: Config) -> list[str]:
+    """Return what is allowed but will not do what it says."""
+    if config.backend.kind == "unmute" and (config.limits.day_tokens or config.limits.month_tokens):
+        return ["limits of tokens do nothing here, Unmute tells no tokens: use limits.day_minutes"]
+    return []
+
+
 def _config(options: argparse.Namespace) -> int:
     from device.config import flatten, load  # noqa: PLC0415 # keeps `pressel ctl` light
+    from device.system.redact import redact_all  # noqa: PLC0415 # the same
 
     loaded = load(options.config, options.board)
+    for doubt in _doubts(loaded.config):
+        print(f"pressel: {doubt}", file=sys.stderr)
     rows = {
-        key: {"value": value, "from": loaded.origins.get(key, "default")}
+        key: {"value": redact_all(value), "from": loaded.origins.get(key, "default")}
         for key, value in flatten(loaded.config).items()
     }
     if options.json:

@@ -39,6 +39,30 @@ def test_config_shows_values_and_origins(tmp_path: Path, capsys: pytest.CaptureF
     assert "talk.preroll_ms" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_config_shows_no_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(OWNER.replace("http://127.0.0.1:1", "https://ada:s3cret@companion.example/x?key=s3cret"))
+    assert main(["config", "--config", str(file), *more]) == 0
+    shown = capsys.readouterr().out
+    assert "s3cret" not in shown
+    assert "https://[removed]@companion.example/x" in shown
+
+
+def test_a_limit_that_cannot_be_kept_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "c.toml"
+    unmute = OWNER.replace("[backend]", '[backend]\nkind = "unmute"')
+    for text, told in ((unmute, 1), (OWNER, 0)):
+        file.write_text(text + "[limits]\nday_tokens = 5\nmonth_tokens = 9\n")
+        assert main(["config", "--config", str(file)]) == 0
+        assert capsys.readouterr().err.count("Unmute tells no tokens: use limits.day_minutes") == told
+    file.write_text(unmute)
+    assert main(["config", "--config", str(file)]) == 0
+    assert not capsys.readouterr().err
+
+
 def test_a_wrong_configuration_is_78_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "--config", str(tmp_path / "none.toml")]) == 78
     errors = capsys.readouterr().err
