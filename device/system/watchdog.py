@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 LIMIT_S = 5.0
 """How long a part may stand still: the slowest moves once a second; the rest is for a busy machine."""
 _TICK_S = 0.25
+_GAP_S = 3 * _TICK_S  # between two looks: nobody could move
 _LAST_WORDS_S = 0.5
 
 
@@ -25,8 +26,10 @@ class Watchdog:
 
     `clocks`: by the part's name, what tells when it last moved (monotonic seconds). `feed(now)` is called
     while all of them have moved within `limit_s`. When one has not, one line is logged and the process ends
-    with status 1. Time in which this thread did not run itself (a stopped process) counts for nobody; when no
-    thread of Python runs any more, nothing is fed, and systemd ends the process.
+    with status 1. Time in which this thread did not run itself (a stopped process) counts for nobody, but only
+    the longest such time since the part last moved: where a machine gives out time in bits, a dead part is
+    found out all the same. When no thread of Python runs any more, nothing is fed, and systemd ends the
+    process.
     """
 
     def __init__(
@@ -40,6 +43,9 @@ class Watchdog:
         self._clocks = dict(clocks)
         self._feed, self._end = feed, end
         self._limit_s = limit_s
+        self._looked_at = float("-inf")
+        self._moved = dict.fromkeys(clocks, float("-inf"))
+        self._forgiven = dict.fromkeys(clocks, 0.0)  # s since it last moved in which nobody could
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -54,26 +60,31 @@ class Watchdog:
             self._thread.join(1.0)
 
     def _run(self) -> None:
-        looked_at = since = time.monotonic()
+        self._looked_at = time.monotonic()
+        self._moved = dict.fromkeys(self._clocks, self._looked_at)
         while not self._closing.wait(_TICK_S):
-            now = time.monotonic()
-            if now - looked_at > 3 * _TICK_S:  # nobody could move while we could not look
-                since = now
-            looked_at = now
-            if not self._look(now, since):
+            if not self._look(time.monotonic()):
                 return
 
-    def _look(self, now: float, since: float) -> bool:
-        moved = {name: max(clock(), since) for name, clock in self._clocks.items()}
-        slowest = min(moved, key=moved.__getitem__)
-        still_s = now - moved[slowest]
-        if still_s < self._limit_s:
+    def _look(self, now: float) -> bool:
+        gap_s, self._looked_at = now - self._looked_at, now
+        still = {name: self._still_s(name, now, gap_s if gap_s > _GAP_S else 0.0) for name in self._clocks}
+        slowest = max(still, key=still.__getitem__)
+        if still[slowest] < self._limit_s:
             self._feed(now)
             return True
         end_process(
-            f"{slowest} has stood still for {still_s:.1f} s: ending, to be started again", 1, self._end
+            f"{slowest} has stood still for {still[slowest]:.1f} s: ending, to be started again", 1, self._end
         )
         return False
+
+    def _still_s(self, name: str, now: float, gap_s: float) -> float:
+        """How long a part could have moved and did not; in the last `gap_s` nobody could."""
+        moved = self._clocks[name]()
+        if moved > self._moved[name]:
+            self._moved[name], self._forgiven[name] = moved, 0.0
+        self._forgiven[name] = max(self._forgiven[name], min(gap_s, now - self._moved[name]))
+        return now - self._moved[name] - self._forgiven[name]
 
 
 class LastResort:

@@ -103,6 +103,49 @@ def _state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
 
 
+class Hours:
+    """One part and the watchdog, in a time that passes as told."""
+
+    def __init__(self) -> None:
+        self.now = self.moved = 100.0
+        self.ended: list[int] = []
+        self.dog = Watchdog(
+            {"part": lambda: self.moved}, lambda _now: None, limit_s=5.0, end=self.ended.append
+        )
+        self.dog._look(self.now)
+
+    def look_until_it_ends(self, every_s: float, most_s: float) -> float:
+        """Look again and again at a part that stands still; returns after how long the process was ended."""
+        while not self.ended and self.now - self.moved < most_s:
+            self.now += every_s
+            self.dog._look(self.now)
+        return self.now - self.moved
+
+
+@pytest.mark.parametrize(("every_s", "after_s"), [(0.25, 5.0), (0.8, 5.8), (2.0, 8.0), (20.0, 40.0)])
+def test_a_machine_that_gives_out_time_in_bits_does_not_keep_a_dead_part_alive(
+    every_s: float, after_s: float
+) -> None:
+    one = Hours()
+    assert one.look_until_it_ends(every_s, 60.0) == pytest.approx(after_s, abs=every_s)
+    assert one.ended == [1]
+
+
+def test_one_long_stop_is_forgiven_and_not_a_second_longer() -> None:
+    one = Hours()
+    one.now += 3600.0
+    assert one.dog._look(one.now)
+    assert one.look_until_it_ends(0.25, 7200.0) == pytest.approx(3605.0, abs=0.5)
+
+
+def test_a_stop_before_it_moved_is_not_put_to_its_credit() -> None:
+    one = Hours()
+    one.now += 3600.0
+    one.moved = one.now - 0.1  # it went on at once, and then never again
+    assert one.dog._look(one.now)
+    assert one.look_until_it_ends(0.25, 60.0) == pytest.approx(5.0, abs=0.5)
+
+
 def test_the_last_resort_ends_what_does_not_end_and_says_what_it_waited_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
