@@ -176,6 +176,9 @@ class Session:
             except LinkError as failure:
                 error = failure
                 continue
+            if self._ended.is_set():  # `close` may have closed the older link only
+                self._link.close(0)
+                raise LinkError("the session was closed")
             self._link.talking(self._talking)
             self._order(self._dialect.reopened)
             return

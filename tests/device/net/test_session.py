@@ -210,6 +210,39 @@ def test_a_link_that_broke_is_dialled_again_where_the_protocol_allows_it() -> No
     assert lost.reason.endswith("closed the session with 1000; mend it")
 
 
+def test_a_close_while_a_link_is_dialled_again_leaves_no_session_behind() -> None:
+    gone: list[int | None] = []
+
+    def first(peer: ServerConnection) -> None:
+        peer.recv()
+        peer.close(1011)
+
+    def second(peer: ServerConnection) -> None:
+        list(peer)
+        gone.append(peer.close_code)
+
+    sessions: list[Session] = []
+    with ws_server(first) as url, ws_server(second) as other:
+        urls = [url, other]
+
+        def dial() -> Link:
+            link = Link(Grant("openai", urls.pop(0)))
+            if not urls:
+                sessions[0].close()  # at the worst of moments: the new link is open, and nobody knows it yet
+            return link
+
+        events: list[e.Event] = []
+        downlink = Downlink(FakePlayer())
+        session = Session(1, dial, words(redial_s=0.0), downlink, on_event=events.append)
+        sessions.append(session)
+        thread = threading.Thread(target=session.run, daemon=True)
+        thread.start()
+        thread.join(5)
+        assert not thread.is_alive()
+        until(lambda: gone)
+    assert isinstance(events[-1], e.Lost)
+
+
 def test_redialling_ends_when_nobody_answers() -> None:
     gone = threading.Event()
 
