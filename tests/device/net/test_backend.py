@@ -180,7 +180,7 @@ def test_an_answer_that_drips_or_stalls_has_a_limit_in_all(drips: bool) -> None:
         if drips:
             proxy.drip(50, "down")
         else:
-            proxy.black_hole()
+            proxy.stall()
         began = time.monotonic()
         with pytest.raises(BackendError, match=r"did not answer within 0\.5 s"):
             get(proxy.url, 0.5)
