@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 REMOVED = "[removed]"
 _LEAST_SECRET = 6  # characters; a shorter one would be found in every other word
 # A name's ending: what stands before it in its word is kept anyway, and bounds keep the search linear.
-_NAMED = r"(?:token|secret|passw|api[_-]?key|psk|credential|authorization|cookie)[\w-]{0,40}"
+_NAMED = r"(?:token(?!s\b)|secret|passw|api[_-]?key|psk|credential|authorization|cookie)[\w-]{0,40}"
 _IS = r"""\\?["']?\s*[=:]\s*"""
 _QUOTED = r"""(?P<quote>\\?["'])(?:(?!(?P=quote))(?:\\.|[^\n])){3,}"""  # to its own quote, or the line's end
 _BARE = r"""[^\s",;&{}]{3,}"""

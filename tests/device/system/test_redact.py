@@ -61,6 +61,7 @@ def test_what_looks_like_a_secret_is_removed(text: str) -> None:
         "backend.token_file is not set",
         "reply resp_1 of 3200 tokens was heard",
         "bearer of bad news",
+        "Unmute tells no tokens: use minutes; day_tokens = 2000",
         "https://host:8443/users/@ada and https://host/a@b",
     ],
 )
