@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import tarfile
 import wave
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from device.bundle import pack
 from device.system.ledger_reader import read_ledger
 from rig.realtime import RATE
 from tests.faults.scene import scene, supervised, tone
@@ -212,3 +214,17 @@ def kept(one: Scene, which: str) -> NDArray[np.int16]:
 
 def heard(one: Scene) -> NDArray[np.int16]:
     return samples(one.device.speaker)
+
+
+def test_the_bundle_of_a_running_device_has_what_it_has_just_done(tmp_path: Path) -> None:
+    with scene(tmp_path, reply_s=0.2) as one:
+        assert one.answered()
+        session = one.status()["session"]["id"]
+        out = tmp_path / "bundle.tar.gz"
+        pack(one.device.config, None, out, lambda _name: None)
+        with tarfile.open(out) as archive:
+            files = {entry.name: archive.extractfile(entry) for entry in archive.getmembers()}
+            texts = {name: file.read().decode() for name, file in files.items() if file}
+        events = json.loads(texts["pressel-bundle/events-now.json"])["events"]
+        assert {"session", "turn"} <= {event["event"] for event in events}
+        assert not [name for name, text in texts.items() if session in text]
