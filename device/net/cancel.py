@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _SEVER_AGAIN_S = 0.2
+_ENDS_S = 1.0  # that a severed call is waited for
 
 
 class CancelledError(Exception):
@@ -69,15 +70,16 @@ def within(limit_s: float) -> float:
 def limited(work: Callable[[], _T], limit_s: float, sever: Callable[[], None]) -> _T:
     """Return what `work` returns, within `limit_s` in all.
 
-    It runs in a thread of its own. Raises what it raises, TimeoutError, or CancelledError. When it is left
-    behind, `sever` is called, from another thread, until it has ended, and once more: what it may have opened
-    is to be closed, and is never used.
+    It runs in a thread of its own; in a scope that was cancelled before, it does not even begin. Raises what
+    it raises, TimeoutError, or CancelledError. When it is given up, `sever` is called, from another thread,
+    until it has ended, and once more: what it may have opened is to be closed, and is never used. Its end is
+    waited for, so that the next one does not run beside it; a second only: nobody can sever a DNS query.
     """
     call = _Call(work, sever)
     scope = _scope.get() or CancelScope()
     scope.note(call.cancel)
     try:
-        return call.wait(limit_s)
+        return call.run(limit_s)
     finally:
         scope.note(None)
 
@@ -87,10 +89,12 @@ class _Call(Generic[_T]):
         self._work, self._sever = work, sever
         self._ended = threading.Event()
         self._outcomes: queue.SimpleQueue[_T | _Failure] = queue.SimpleQueue()
+
+    def run(self, limit_s: float) -> _T:
+        if not self._outcomes.empty():
+            raise CancelledError
         name = f"{threading.current_thread().name}-call"
         threading.Thread(target=self._run, name=name, daemon=True).start()
-
-    def wait(self, limit_s: float) -> _T:
         try:
             outcome = self._outcomes.get(timeout=limit_s)
         except queue.Empty:
@@ -99,6 +103,7 @@ class _Call(Generic[_T]):
             return outcome
         if outcome.left:
             threading.Thread(target=self._leave, name="severing", daemon=True).start()
+            self._ended.wait(_ENDS_S)
         raise outcome.error
 
     def cancel(self) -> None:

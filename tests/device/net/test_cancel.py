@@ -17,9 +17,10 @@ class Peer:
     def __init__(self) -> None:
         self.gone = threading.Event()
         self.severed = 0
-        self.ended = False
+        self.started = self.ended = False
 
     def work(self) -> str:
+        self.started = True
         self.gone.wait(10)
         self.ended = True
         return "late"
@@ -44,7 +45,7 @@ def test_what_is_over_the_limit_is_severed_and_left() -> None:
     with pytest.raises(TimeoutError):
         limited(peer.work, 0.05, peer.sever)
     assert time.monotonic() - began < 5
-    until(lambda: peer.ended)
+    assert peer.ended
     until(lambda: peer.severed >= 2)  # at once, and once more for what it may have opened meanwhile
 
 
@@ -53,11 +54,23 @@ def test_a_cancel_ends_the_call_under_way_and_all_later_ones() -> None:
     threading.Timer(0.05, scope.cancel).start()
     with scope, pytest.raises(CancelledError):
         limited(peer.work, 10, peer.sever)
-    until(lambda: peer.ended)
+    assert peer.ended
     late = Peer()
     with scope, pytest.raises(CancelledError):
         limited(late.work, 10, late.sever)
     assert scope.cancelled
+    assert not late.started
+
+
+def test_a_call_that_cannot_be_severed_is_left_after_a_second() -> None:
+    peer, scope = Peer(), CancelScope()
+    threading.Timer(0.05, scope.cancel).start()
+    began = time.monotonic()
+    with scope, pytest.raises(CancelledError):
+        limited(peer.work, 10, lambda: None)
+    assert 1.0 <= time.monotonic() - began < 5
+    assert not peer.ended
+    peer.gone.set()
 
 
 def test_a_cancelled_scope_is_no_business_of_calls_outside_it() -> None:
