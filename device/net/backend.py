@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -88,38 +88,66 @@ def get(url: str, timeout_s: float = _LIMIT_S) -> Any:
     return _ask("GET", url, None, {}, timeout_s)
 
 
+class _Opened:
+    """The sockets of one exchange, which another thread can break off in whatever stage they are."""
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+        self._severed = False
+
+    def add(self, sock: socket.socket) -> None:
+        """Keep hold of it by a descriptor of its own: TLS takes the other one away."""
+        self._sockets.append(sock.dup())
+        if self._severed:
+            self.sever()
+
+    def sever(self) -> None:
+        """End them, and those that are yet to come."""
+        self._severed = True
+        for one in self._sockets:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let go of them."""
+        for one in self._sockets:
+            one.close()
+
+
 class _Plain(urllib3.connection.HTTPConnection):
     """A connection that adds its socket to `opened`."""
 
-    def __init__(self, opened: list[socket.socket], *args: Any, **options: Any) -> None:
+    def __init__(self, opened: _Opened, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._opened = opened
 
-    def connect(self) -> None:
-        super().connect()
-        self._opened.append(self.sock)
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        self._opened.add(sock)
+        return sock
 
 
 class _Secure(urllib3.connection.HTTPSConnection):
     """The same, with TLS."""
 
-    def __init__(self, opened: list[socket.socket], *args: Any, **options: Any) -> None:
+    def __init__(self, opened: _Opened, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._opened = opened
 
-    def connect(self) -> None:
-        super().connect()
-        self._opened.append(self.sock)
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        self._opened.add(sock)
+        return sock
 
 
 class _PlainPool(urllib3.HTTPConnectionPool):
-    def __init__(self, opened: list[socket.socket], *args: Any, **options: Any) -> None:
+    def __init__(self, opened: _Opened, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.ConnectionCls = partial(_Plain, opened)  # type: ignore[assignment] # it is only called
 
 
 class _SecurePool(urllib3.HTTPSConnectionPool):
-    def __init__(self, opened: list[socket.socket], *args: Any, **options: Any) -> None:
+    def __init__(self, opened: _Opened, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.ConnectionCls = partial(_Secure, opened)  # type: ignore[assignment] # it is only called
 
@@ -127,29 +155,25 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
 class _Severable(HTTPAdapter):
     """Connections that can be broken off from another thread."""
 
-    def __init__(self) -> None:
-        self._sockets: list[socket.socket] = []
+    def __init__(self, opened: _Opened) -> None:
+        self._opened = opened
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = {
-            "http": partial(_PlainPool, self._sockets),
-            "https": partial(_SecurePool, self._sockets),
+            "http": partial(_PlainPool, self._opened),
+            "https": partial(_SecurePool, self._opened),
         }
-
-    def sever(self) -> None:
-        for one in self._sockets:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
 
 
 def _ask(method: str, url: str, body: Any, headers: dict[str, str], limit_s: float) -> Any:
     where, limit_s = host_of(url), within(limit_s)
-    adapter = _Severable()
+    opened = _Opened()
 
     def exchange() -> Any:
-        with requests.Session() as session:
+        with closing(opened), requests.Session() as session:
+            adapter = _Severable(opened)
             session.mount("http://", adapter)
             session.mount("https://", adapter)
             with session.request(
@@ -164,7 +188,7 @@ def _ask(method: str, url: str, body: Any, headers: dict[str, str], limit_s: flo
                 return _read_answer(where, answer, answer.raw.read(_LONGEST_ANSWER + 1, decode_content=True))
 
     try:
-        return limited(exchange, limit_s, adapter.sever)
+        return limited(exchange, limit_s, opened.sever)
     except (TimeoutError, requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError):
         raise BackendError(f"the backend at {where} did not answer within {limit_s:g} s") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from typing import Any
@@ -187,6 +188,28 @@ def test_an_answer_that_drips_or_stalls_has_a_limit_in_all(drips: bool) -> None:
         assert time.monotonic() - began < 5
         proxy.resume()
         until(lambda: proxy.open == 0)  # what was left behind has been closed
+
+
+def test_a_request_that_is_cancelled_in_the_middle_of_tls_leaves_no_connection_behind() -> None:
+    scope = CancelScope()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def cancel_midway() -> None:
+            peer, _ = server.accept()
+            peers.append(peer)
+            peer.recv(1)  # the client has begun to shake hands
+            scope.cancel()
+
+        peers: list[socket.socket] = []
+        thread = threading.Thread(target=cancel_midway)
+        thread.start()
+        with scope, pytest.raises(CancelledError):
+            companion(f"https://127.0.0.1:{server.getsockname()[1]}").mint(REQUEST, NOW)
+        thread.join(5)
+    with peers[0] as peer:
+        peer.settimeout(2.0)  # the client's own limit would be 5 s
+        while peer.recv(65536):
+            pass
 
 
 def test_a_request_that_is_cancelled_ends_and_its_connection_with_it() -> None:
