@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PULSE_S = 1.0  # the main loop goes round at least this often, for the watchdog to see
-_CLOSING_S = 0.75  # what has not closed by then is left behind
+_STATE_S, _CLOSING_S, _END_S = 1.2, 0.75, 1.3  # the state, the other parts, both: then they are left behind
 _MOST_BEHIND, _PACE_S = 500, 0.005  # facts that wait
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -189,14 +189,21 @@ class Daemon:
     def _end(self, stop: _Stop) -> int:
         """Keep what was heard, then close everything; a part that does not close is left behind."""
         self._ended.set()
-        resort = LastResort(_CLOSING_S, stop.status)
+        ends_at = time.monotonic() + _END_S
+        resort = LastResort(_STATE_S, stop.status)
         if stop.status:
-            log.error("%s", stop.reason)
+            log.error("%s", stop.reason, extra={"shown": True})  # the events are written after the state
         self._parts.notify.stopping()
         try:
             self._take_leave(time.monotonic())
         except Exception:
             log.exception("what was heard of the last reply is not kept")
+        resort.note("the state folder")
+        self._parts.store.close()
+        resort.cancel()
+        resort = LastResort(min(_CLOSING_S, ends_at - time.monotonic()), stop.status)
+        self._drain(time.monotonic())
+        resort.note("the events")
         self._parts.recent.save(stop.reason)
         self._parts.close(resort.note)
         resort.note("the session")
@@ -205,10 +212,18 @@ class Daemon:
         return stop.status
 
     def _take_leave(self, now: float) -> None:
+        self._parts.store.hold()
         self._handle(e.Stopped(), now)
+        self._drain(now)
+
+    def _drain(self, now: float) -> None:
+        """Take from the inbox what still counts at the end."""
         while not self._inbox.empty():
-            if isinstance(post := self._inbox.get(), e.ReplyCut):
+            post = self._inbox.get()
+            if isinstance(post, e.ReplyCut):
                 self._handle(post, now)
+            elif isinstance(post, _Health):
+                self._take_health(post)
 
     def _loop(self) -> _Stop:
         self._pass_time(time.monotonic())  # before the first press it is known which day it is

@@ -140,14 +140,13 @@ class Parts:
         self._watchdog.start()
 
     def close(self, on_next: Callable[[str], None] = lambda _part: None) -> None:
-        """Release everything, what is kept on disk first; safe when only half was started.
+        """Release everything but the state folder; safe when only half was started.
 
         `on_next` is told which part comes next, as any of them may hang.
         """
         for part, close in (
             ("the watchdog", self._watchdog.close),
             ("the control socket", self.control.close),
-            ("the state folder", self.store.close),
             ("the panel", self.panel.close),
             ("the microphone", self.capture.stop),
             ("the privacy ledger", self.ledger.close),

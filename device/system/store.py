@@ -55,7 +55,7 @@ class Store:
         self._changed = threading.Condition()
         self._latest: Book | None = None
         self._forgetting = False
-        self._pending = False
+        self._pending = self._held = False
         self._closed = False
         self._in_trouble = False
         self._written = b""  # what sessions.json holds
@@ -92,6 +92,11 @@ class Store:
             self._pending = True
             self._changed.notify()
 
+    def hold(self) -> None:
+        """Leave what comes now to `close`, which writes it at once: a slow card may not have time for two."""
+        with self._changed:
+            self._held = True
+
     def close(self) -> None:
         """Write what is left and let the folder go; safe to call twice."""
         with self._changed:
@@ -114,7 +119,7 @@ class Store:
         while not closed:
             with self._changed:
                 patience_s = _RETRY_S if self._in_trouble else None
-                self._changed.wait_for(lambda: self._pending or self._closed, patience_s)
+                self._changed.wait_for(lambda: self._closed or (self._pending and not self._held), patience_s)
                 self._pending, closed = False, self._closed
             self._write_latest()
 

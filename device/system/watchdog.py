@@ -26,9 +26,9 @@ class Watchdog:
 
     `clocks`: by the part's name, what tells when it last moved (monotonic seconds). `feed(now)` is called
     while all of them have moved within `limit_s`. When one has not, one line is logged and the process ends
-    with status 1. Time in which this thread did not run itself (a stopped process) counts for nobody, but only
-    the longest such time since the part last moved: where a machine gives out time in bits, a dead part is
-    found out all the same. When no thread of Python runs any more, nothing is fed, and systemd ends the
+    with status 1. Time in which this thread did not run itself (a stopped process) counts for nobody, but
+    only the longest such time since the part last moved: where a machine gives out time in bits, a dead part
+    is found out all the same. When no thread of Python runs any more, nothing is fed, and systemd ends the
     process.
     """
 

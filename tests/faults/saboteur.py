@@ -2,6 +2,7 @@
 
     freeze microphone|speaker|main    that part never comes back
     hang microphone|speaker           closing it never comes back
+    slow disk                         what is to be on the medium is so 0.8 s later, as with an SD card
     die THREAD [ERROR]                an error that nobody expects comes up in that thread
     list FILE                         the names of all threads are written there
 
@@ -41,6 +42,14 @@ def _never(*_: Any) -> None:
     threading.Event().wait()
 
 
+def _slowly(sync: Callable[[int], None]) -> Callable[[int], None]:
+    def slow(fd: int) -> None:
+        threading.Event().wait(0.8)
+        sync(fd)
+
+    return slow
+
+
 def _strike(order: str) -> None:
     what, name, more = f"{order} x".split()[:3]
     if order in _CALLS:
@@ -48,6 +57,8 @@ def _strike(order: str) -> None:
             setattr(card, call, _never)
     elif order == "freeze main":
         _never()  # signals are handled in the main thread
+    elif order == "slow disk":
+        setattr(os, "fsync", _slowly(os.fsync))  # noqa: B010 # mypy allows no other way
     elif what == "list":
         Path(name).write_text("\n".join(thread.name for thread in threading.enumerate()))
     elif what == "die":

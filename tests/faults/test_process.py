@@ -164,6 +164,18 @@ def test_sigterm_in_a_reply_ends_in_good_order_and_keeps_what_was_heard(tmp_path
         assert one.answered()
 
 
+def test_sigterm_in_a_reply_on_a_slow_disk_writes_the_state_before_anything_else(tmp_path: Path) -> None:
+    with scene(tmp_path, reply_s=20.0) as one:
+        one.speak()
+        one.reach("speaking")
+        one.strike("slow disk")
+        until(lambda: one.heard_s() > 2.5, 20)  # what is written during a reply has been
+        status, seconds = one.end()
+        assert status == 0
+        assert seconds < _END_S
+        assert abs(one.stored()["heard_ms"] / 1000 - one.heard_s()) < 0.1
+
+
 def test_a_second_sigterm_changes_nothing(tmp_path: Path) -> None:
     with scene(tmp_path, reply_s=20.0) as one:
         one.speak()

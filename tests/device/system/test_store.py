@@ -324,6 +324,19 @@ def test_save_soon_does_not_wait_and_the_last_one_counts(tmp_path: Path) -> None
     assert disk.renames == ["sessions.json", "sessions.json.1", "sessions.json"]
 
 
+def test_what_comes_while_it_is_held_is_one_write_at_the_end(tmp_path: Path) -> None:
+    disk = SlowDisk()
+    disk.go.set()
+    store = Store(tmp_path, disk=disk)
+    store.hold()
+    for number in range(3):
+        store.save_soon(book(number))
+    assert not disk.entered.wait(0.2)
+    store.close()
+    assert reload(tmp_path) == (book(2), None)
+    assert disk.renames == ["sessions.json"]
+
+
 def test_a_write_that_failed_is_tried_again_before_anything_else_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
