@@ -24,7 +24,7 @@ class Action:
 class Connect(Action):
     """Mint and open a session; ask for `resume` and be ready to seed with `turns`.
 
-    `limit_s`: the most that minting, and then opening, may each take.
+    `limit_s`: the most that minting, and then connecting, may each take.
     """
 
     attempt: int

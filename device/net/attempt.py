@@ -59,8 +59,8 @@ class Attempt:
     is right, None when nobody knows. `after`: an older attempt, which is waited for: `cancel` has broken off
     its connection, so that is a matter of milliseconds. One that takes a second all the same hangs in DNS or
     in opening a connection; it is left behind, and a grant or a socket that it still gets is never used.
-    `limit_s`: the most that minting, and then opening, may each take. `pace` follows each frame, and holds
-    the receiver up while the events of the last ones wait.
+    `limit_s`: the most that minting, and then connecting, may each take; to open the session the server then
+    has 10 s more. `pace` follows each frame, and holds the receiver up while the events of the last ones wait.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Attempt:
         except (BackendError, LinkError) as error:
             line = str(error)
             if error.untimely and self._clock_is_set() is False:
-                line += "; the clock is not set yet: waits for time sync"
+                line += "; the clock is not set yet: tried again until time sync has set it"
             self._on_event(e.Lost(self.number, line, error.fatal, error.retry_after_s))
 
     def _try_twice(self) -> None:

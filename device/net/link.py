@@ -46,14 +46,15 @@ class Link:
 
     A peer that is silent is gone: while the user or the model talks after `talk_silence_s`, else after
     `idle_silence_s`; nor may one frame take longer than the latter. Any frame is a sign of life; it is asked
-    for with pings, three in each of these times. The opening, from DNS to the handshake, has `open_limit_s`.
+    for with pings, three in each of these times. The opening, from DNS to the handshake, has `open_limit_s`,
+    or what the scope that it is called in gives it.
     """
 
     def __init__(
         self,
         grant: Grant,
         *,
-        open_limit_s: float = 10.0,
+        open_limit_s: float = 15.0,
         talk_silence_s: float = 4.5,
         idle_silence_s: float = 25.0,
         outbox_bytes: int = 8 << 20,

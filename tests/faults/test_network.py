@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 from websockets.frames import Frame, Opcode
 
-from device.system.clock import is_synchronised
 from tests.certificates import Authority
 from tests.device.net.test_failures import tls_server
 from tests.faults.wire import Wire, wire
@@ -149,8 +148,6 @@ def test_a_certificate_that_is_not_right_is_told_and_never_taken(
             device.ask("press")
             until(lambda: device.log.read_text().count(f"TLS failed: {words}") > 1, 20)
             assert device.ask("status")["state"] in ("connecting", "retrying")
-            waits = "; the clock is not set yet: waits for time sync" in device.log.read_text()
-            assert waits is (host == "127.0.0.1" and is_synchronised() is False)
 
 
 @pytest.mark.parametrize(

@@ -260,7 +260,9 @@ def test_an_upgrade_s_retry_after_is_told() -> None:
 
 
 @pytest.mark.parametrize("is_set", [True, False, None])
-def test_a_date_that_does_not_fit_a_clock_that_is_not_set_waits_for_time_sync(*, is_set: bool | None) -> None:
+def test_a_date_that_does_not_fit_a_clock_that_is_not_set_is_tried_again_until_it_is(
+    *, is_set: bool | None
+) -> None:
     old = json.dumps({"dialect": "openai", "url": "ws://127.0.0.1:1", "expires_at": 900}).encode()
     rig = Rig()
     with http_server((200, old, {})) as backend:
@@ -268,7 +270,9 @@ def test_a_date_that_does_not_fit_a_clock_that_is_not_set_waits_for_time_sync(*,
         lost = rig.next()
     assert isinstance(lost, e.Lost)
     assert not lost.fatal
-    assert lost.reason.endswith("the clock is not set yet: waits for time sync") is (is_set is False)
+    assert lost.reason.endswith("the clock is not set yet: tried again until time sync has set it") is (
+        is_set is False
+    )
 
 
 class HangingBackend:

@@ -17,6 +17,7 @@ from websockets.frames import Frame, Opcode
 
 from device.core.grant import Auth, Grant
 from device.errors import LinkError
+from device.net.cancel import CancelScope
 from device.net.link import Link
 from rig.proxy import Proxy
 from tests.servers import until, ws_server
@@ -322,6 +323,14 @@ def test_the_device_s_own_limits_are_five_seconds_and_thirty() -> None:
     tick_s = 0.25
     assert options["talk_silence_s"].default + tick_s <= 5.0
     assert options["idle_silence_s"].default + tick_s <= 30.0
+
+
+def test_the_opening_has_the_attempt_s_limit_up_to_fifteen_seconds() -> None:
+    assert inspect.signature(Link).parameters["open_limit_s"].default == 15.0
+    with socket.create_server(("127.0.0.1", 0)) as full, CancelScope(0.2):
+        url = f"ws://127.0.0.1:{full.getsockname()[1]}"
+        with pytest.raises(LinkError, match=r"within 0\.2 s"):
+            Link(Grant("openai", url))
 
 
 def test_a_talk_that_begins_asks_for_a_sign_of_life_at_once() -> None:
