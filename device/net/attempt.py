@@ -59,8 +59,9 @@ class Attempt:
     is right, None when nobody knows. `after`: an older attempt, which is waited for: `cancel` has broken off
     its connection, so that is a matter of milliseconds. One that takes a second all the same hangs in DNS or
     in opening a connection; it is left behind, and a grant or a socket that it still gets is never used.
-    `limit_s`: the most that minting, and then connecting, may each take; to open the session the server then
-    has 10 s more. `pace` follows each frame, and holds the receiver up while the events of the last ones wait.
+    `limit_s`: the most that minting, and then connecting, may each take; the server then has 10 s more to
+    open the session. `pace` follows each frame, and holds the receiver up while the events of the last ones
+    wait.
     """
 
     def __init__(
@@ -114,6 +115,8 @@ class Attempt:
         if self._after:
             self._after.join(_OLDER_ENDS_S)
             self._after = None
+        if self._scope.cancelled:
+            return
         try:
             with self._scope:
                 self._try_twice()

@@ -281,9 +281,10 @@ class HangingBackend:
     def __init__(self, url: str) -> None:
         self.url = url
         self.go = threading.Event()
-        self.most = self.now = 0
+        self.most = self.now = self.asked = 0
 
     def mint(self, _request: GrantRequest, _now: float) -> Grant:
+        self.asked += 1
         self.now += 1
         self.most = max(self.most, self.now)
         self.go.wait(10)
@@ -304,6 +305,19 @@ def test_an_attempt_waits_for_the_older_one_to_end() -> None:
         assert backend.most == 1
         newer.cancel()
         newer.join(5)
+
+
+def test_an_attempt_that_was_cancelled_while_it_waited_for_the_older_one_asks_for_nothing() -> None:
+    backend, rig = HangingBackend("ws://127.0.0.1:1/never"), Rig()
+    older = rig.start(backend)
+    until(lambda: backend.now)
+    newer = rig.start(backend, number=4, after=older)
+    newer.cancel()
+    older.cancel()
+    backend.go.set()
+    newer.join(5)
+    assert backend.asked == 1
+    assert rig.events.empty()
 
 
 def test_an_older_attempt_that_does_not_end_is_left_behind_and_its_grant_never_used() -> None:
