@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 REMOVED = "[removed]"
 _LEAST_SECRET = 6  # characters; a shorter one would be found in every other word
 # A name's ending: what stands before it in its word is kept anyway, and bounds keep the search linear.
-_NAMED = r"(?:token(?!s\b)|secret|passw|api[_-]?key|psk|credential|authorization|cookie)[\w-]{0,40}"
+_NAMED = r"(?:token(?!s(?:\b|_))|secret|passw|api[_-]?key|psk|credential|authorization|cookie)[\w-]{0,40}"
+_NAME = re.compile(rf"(?i){_NAMED}$")
 _IS = r"""\\?["']?\s*[=:]\s*"""
 _QUOTED = r"""(?P<quote>\\?["'])(?:(?!(?P=quote))(?:\\.|[^\n])){3,}"""  # to its own quote, or the line's end
 _BARE = r"""[^\s",;&{}]{3,}"""
@@ -51,15 +52,21 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def redact_all(value: Any, secrets: Iterable[str] = ()) -> Any:
-    """Return a JSON value of which every string, keys too, is redacted."""
-    known = tuple(secrets)
-    if isinstance(value, str):
-        return redact(value, known)
+    """Return a JSON value of which every string, keys too, is redacted, and what a key says is a secret."""
+    return _redacted(value, tuple(secrets), named=False)
+
+
+def _redacted(value: Any, known: tuple[str, ...], *, named: bool) -> Any:
     if isinstance(value, dict):
-        return {redact(str(key), known): redact_all(inner, known) for key, inner in value.items()}
+        return {
+            redact(str(key), known): _redacted(inner, known, named=bool(_NAME.search(str(key))))
+            for key, inner in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [redact_all(inner, known) for inner in value]
-    return value
+        return [_redacted(inner, known, named=named) for inner in value]
+    if named and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return REMOVED
+    return redact(value, known) if isinstance(value, str) else value
 
 
 def visible(text: str, limit: int = 2000) -> str:

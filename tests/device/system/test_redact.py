@@ -98,6 +98,16 @@ def test_every_string_of_a_structure_is_read() -> None:
     }
 
 
+def test_a_value_whose_key_names_a_secret_is_removed() -> None:
+    value = {"Client_Secret": "a b", "token": ["c d"], "tokens_today": 5, "n": {"psk": 12345678, "cookie": None}}
+    assert redact_all(value) == {
+        "Client_Secret": REMOVED,
+        "token": [REMOVED],
+        "tokens_today": 5,
+        "n": {"psk": REMOVED, "cookie": None},
+    }
+
+
 def test_a_terminal_is_shown_what_it_would_obey() -> None:
     assert visible("a\x1b[2Jb\r\n\u202e") == "a\\x1b[2Jb\\r\\n\\u202e"
     assert visible("größe") == "größe"
