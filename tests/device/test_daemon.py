@@ -10,14 +10,17 @@ import sys
 import threading
 import wave
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
 
-from device.daemon import Daemon, _Stop
+from device.core import events as e
+from device.daemon import Daemon, _Health, _Stop
 from device.errors import StateError
 from device.system.control_client import Watch, request
+from device.system.recent import Recent
 from rig.realtime import RATE, RealtimeServer, realtime_server
 from tests.servers import until
 
@@ -245,6 +248,64 @@ def test_volume_mute_and_forget(tmp_path: Path) -> None:
         one.do("quit")
         assert one.process
         assert one.process.wait(5) == 0
+
+
+class _Quiet(Daemon):
+    """The daemon's part that tells and shows faults, alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._faults, self._dropped, self._gap_told = {}, 0, False
+        self._inbox = queue.SimpleQueue()
+        self.told: list[dict[str, Any]] = []
+        control = SimpleNamespace(publish=self.told.append)
+        self._parts = cast("Any", SimpleNamespace(recent=Recent(folder / "events.json"), control=control))
+
+    def _show(self) -> None:
+        """There is no light."""
+
+    def take(self) -> None:
+        while not self._inbox.empty():
+            self._take_health(cast("_Health", self._inbox.get()))
+
+
+def test_each_part_s_recovery_clears_its_own_fault_and_no_other(tmp_path: Path) -> None:
+    one = _Quiet(tmp_path)
+    one.tell("error", "the backend answered 401")
+    one.store_troubled("the disk is full")
+    one.microphone_dead("the microphone is dead")
+    one.take()
+    one._observe(e.CardLost("speaker", "unplugged"))
+    one.tell("error", "the speaker is missing: unplugged")  # what the conversation makes of it
+    assert list(one._faults.values()) == [
+        "the backend answered 401",
+        "the disk is full",
+        "the microphone is dead",
+        "the speaker is missing: unplugged",
+    ]
+    one._observe(e.CardBack("speaker"))
+    one.microphone_dead(None)
+    one.take()
+    assert list(one._faults) == ["session", "store"]
+    one.store_recovered("all is on disk")
+    one.take()
+    assert list(one._faults.values()) == ["the backend answered 401"]
+    assert one.told[-1]["text"] == "all is on disk"
+
+
+def test_what_has_left_the_ring_is_told_once_a_turn(tmp_path: Path) -> None:
+    one = _Quiet(tmp_path)
+    one._tell_gap(0)
+    assert one.told == []
+    one._tell_gap(75)
+    one._tell_gap(80)
+    assert [(event["level"], event["text"]) for event in one.told] == [
+        ("warning", "1.5 s of what was said had to wait longer than talk.buffer_s: not sent")
+    ]
+    one._gap_told = False  # the next turn
+    one._tell_gap(80)
+    assert len(one.told) == 1
+    one._tell_gap(90)
+    assert len(one.told) == 2
 
 
 def test_any_thread_that_dies_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -353,7 +353,8 @@ def test_the_time_of_day_is_asked_for_only_where_it_is_stamped_or_compared_with_
     }
     assert set(asked) == {
         "bundle.py",  # its name
-        "daemon.py",  # grants, the date of the limits, stamps of sessions and events
+        "daemon.py",  # the date of the limits, stamps of events
+        "orders.py",  # grants, stamps of sessions
         "net/flow.py",  # the ledger's stamps
         "net/warm.py",  # grants
         "system/ledger.py",
