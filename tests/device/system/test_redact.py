@@ -99,7 +99,12 @@ def test_every_string_of_a_structure_is_read() -> None:
 
 
 def test_a_value_whose_key_names_a_secret_is_removed() -> None:
-    value = {"Client_Secret": "a b", "token": ["c d"], "tokens_today": 5, "n": {"psk": 12345678, "cookie": None}}
+    value = {
+        "Client_Secret": "a b",
+        "token": ["c d"],
+        "tokens_today": 5,
+        "n": {"psk": 12345678, "cookie": None},
+    }
     assert redact_all(value) == {
         "Client_Secret": REMOVED,
         "token": [REMOVED],
