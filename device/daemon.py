@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import logging
 import os
 import queue
@@ -176,6 +177,8 @@ class Daemon:
             self._show()
             if self._parts.recorder:
                 self.tell("warning", "debugging recording is on: all that is sent and played is kept")
+            gc.freeze()  # what is loaded stays; a full collection is then quick, and comes often enough
+            gc.collect()
             self._parts.notify.ready()
             log.info("ready in %.2f s", time.monotonic() - self._started)
             stop = self._loop()
