@@ -324,14 +324,15 @@ def _expire(rig: Rig) -> None:
     rig.server.expire()
 
 
-def _half_open(rig: Rig, said: NDArray[np.int16]) -> Result:
-    return speaking_through(rig, said, rig.live.black_hole, rig.live.resume, 7.0)
-
-
 WIRE: dict[str, Callable[[Rig, NDArray[np.int16]], Result]] = {
     "cut in speech": lambda rig, said: speaking_through(rig, said, rig.live.cut, rig.live.resume, 0.0),
     "cut in a reply": _cut_reply,
-    "half open in speech, 7 s": _half_open,
+    "half open in speech, 5 s": lambda rig, said: speaking_through(
+        rig, said, rig.live.black_hole, rig.live.resume, 5.0
+    ),
+    "half open in speech, 7 s": lambda rig, said: speaking_through(
+        rig, said, rig.live.black_hole, rig.live.resume, 7.0
+    ),
     "stall in speech, 0.5 s": lambda rig, said: speaking_through(
         rig, said, rig.live.stall, rig.live.resume, 0.5
     ),
