@@ -145,7 +145,7 @@ class TalkConfig(Section, frozen=True):
     preroll_ms: Annotated[int, Meta(ge=0, le=2000)] = 500
     tail_ms: Milliseconds = 250
     shortest_press_ms: Milliseconds = 300
-    longest_turn_ms: Milliseconds = 120_000
+    longest_turn_ms: Annotated[int, Meta(ge=0, le=300_000)] = 120_000  # the ring holds it
     silence_limit_ms: Milliseconds = 15_000
     idle_hangup_ms: Milliseconds = 60_000
     reply_timeout_ms: Milliseconds = 20_000
