@@ -7,7 +7,8 @@ from math import inf
 import numpy as np
 import pytest
 
-from bench.recovery import Result, count, figures, measure, phrase
+from bench.phrase import count, phrase
+from bench.recovery import Result, figures, measure
 from bench.talk import noise
 from device.dsp.resample import Resampler
 from rig.realtime import RATE
