@@ -30,7 +30,7 @@ class Connect(Action):
     attempt: int
     resume: str | None
     turns: tuple[Turn, ...]
-    limit_s: float = 3.0
+    limit_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

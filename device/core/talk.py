@@ -269,7 +269,7 @@ class Talk:
             self.timers.pop(name, None)
 
 
-_FIRST_OPENING_S, _LONGEST_OPENING_S = 3.0, 15.0
+_FIRST_OPENING_S, _LONGEST_OPENING_S = 2.0, 15.0
 _SPEND_EVERY_S = 15.0  # the bill goes to disk this often
 _OPEN = ("spend", "notice")
 _TIMERS: dict[State, tuple[str, ...]] = {

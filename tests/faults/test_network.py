@@ -111,7 +111,7 @@ def test_a_stall_of_10_s_is_a_lost_session_and_the_words_are_kept(line: Wire) ->
 def test_a_line_that_drips_is_given_up_and_tried_again(line: Wire) -> None:
     line.live.drip(5, "down")
     line.press()
-    line.told("did not answer the handshake within 3 s")
+    line.told("did not answer the handshake within 2 s")
     line.live.resume()
     line.release()
     line.answered(1)

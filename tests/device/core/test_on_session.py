@@ -43,10 +43,10 @@ def test_each_attempt_has_more_patience_than_the_last_until_one_opens() -> None:
         limits += [order.limit_s for order in orders if isinstance(order, a.Connect)]
         c.handle(e.Lost(n, "no answer"), n * 10.0)
         orders = c.handle(e.Pressed(n * 10.0 + 0.01), n * 10.0 + 0.01)
-    assert limits == [3.0, 6.0, 12.0, 15.0, 15.0]
+    assert limits == [2.0, 4.0, 8.0, 15.0, 15.0]
     opened(c, now=61.0)
     orders = c.handle(e.Lost(6, "gone"), 100.0)
-    assert orders[-1] == a.Connect(7, "sess_1", (), 3.0)
+    assert orders[-1] == a.Connect(7, "sess_1", (), 2.0)
 
 
 def test_a_time_that_the_server_names_is_obeyed_even_by_a_press_which_is_told() -> None:
