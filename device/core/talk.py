@@ -154,11 +154,11 @@ class Talk:
     # --- the session
 
     def connect(self) -> Actions:
-        """Begin the next attempt, with more patience than the last: that one may have met a dead line."""
+        """Begin the next attempt, with more patience after some: each may have met a dead line."""
         self.attempt += 1
         self.restored = []
         self.state = State.CONNECTING
-        limit_s = min(_LONGEST_OPENING_S, _FIRST_OPENING_S * 2 ** min(self.failed, 8))
+        limit_s = _OPENING_S[min(self.failed, len(_OPENING_S) - 1)]
         return [a.Connect(self.attempt, self.record.session_id, self.record.turns, limit_s)]
 
     def want_session(self, now: float) -> Actions:
@@ -269,7 +269,7 @@ class Talk:
             self.timers.pop(name, None)
 
 
-_FIRST_OPENING_S, _LONGEST_OPENING_S = 2.0, 15.0
+_OPENING_S = (2.0, 2.0, 2.0, 4.0, 8.0, 15.0)  # of each attempt in a row; a dead line costs one of these
 _SPEND_EVERY_S = 15.0  # the bill goes to disk this often
 _OPEN = ("spend", "notice")
 _TIMERS: dict[State, tuple[str, ...]] = {

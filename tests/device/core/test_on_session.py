@@ -35,18 +35,18 @@ def test_a_failed_attempt_waits_and_tries_again_without_end() -> None:
         assert "Connect" in kinds(pass_time(c, hour * 3600.0 + 30.0))
 
 
-def test_each_attempt_has_more_patience_than_the_last_until_one_opens() -> None:
+def test_attempts_that_fail_are_followed_by_more_patient_ones_until_one_opens() -> None:
     c = talk()
     orders = c.handle(e.Pressed(0.0), 0.0)
     limits = []
-    for n in range(1, 6):
+    for n in range(1, 8):
         limits += [order.limit_s for order in orders if isinstance(order, a.Connect)]
         c.handle(e.Lost(n, "no answer"), n * 10.0)
         orders = c.handle(e.Pressed(n * 10.0 + 0.01), n * 10.0 + 0.01)
-    assert limits == [2.0, 4.0, 8.0, 15.0, 15.0]
-    opened(c, now=61.0)
-    orders = c.handle(e.Lost(6, "gone"), 100.0)
-    assert orders[-1] == a.Connect(7, "sess_1", (), 2.0)
+    assert limits == [2.0, 2.0, 2.0, 4.0, 8.0, 15.0, 15.0]
+    opened(c, now=81.0)
+    orders = c.handle(e.Lost(8, "gone"), 100.0)
+    assert orders[-1] == a.Connect(9, "sess_1", (), 2.0)
 
 
 def test_a_time_that_the_server_names_is_obeyed_even_by_a_press_which_is_told() -> None:
