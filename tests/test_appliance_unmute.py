@@ -125,7 +125,7 @@ def test_in_an_open_talk_the_bot_speaks_first(tmp_path: Path) -> None:
         ("sick-socket", "1011 Server is not healthy: tts is down"),
         ("busy", "Too many people are connected to service 'tts'"),
         ("refuses-instructions", "session.update.session.instructions: Value error, no"),
-        ("full", "did not answer the handshake within 10 s"),
+        ("full", "did not answer the handshake within 2 s"),
         ("bad-voices", "voice list makes no sense"),
     ],
 )
