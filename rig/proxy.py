@@ -169,7 +169,8 @@ class Proxy:
 
     def _reset_all(self) -> None:
         for end in list(self._ends):
-            end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            with suppress(OSError):  # closed by its own side, and not yet taken off
+                end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             end.transport.abort()
 
     def _close_all(self) -> None:

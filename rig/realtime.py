@@ -45,7 +45,7 @@ class RealtimeServer:
     url: str = ""
     realtime_url: str = ""
     audio: list[bytes] = field(default_factory=list)
-    sessions: list[list[bytes]] = field(default_factory=list)  # the audio of each, oldest first
+    sessions: list[list[bytes]] = field(default_factory=list)  # the audio of each that had any, oldest first
     first_append: list[float] = field(default_factory=list)
     last_append: float = 0.0
     commits: list[float] = field(default_factory=list)
@@ -93,7 +93,6 @@ class Talk:
 
     def run(self) -> None:
         self._server.peers.append(self._peer)
-        self._server.sessions.append(self._heard)
         self.say("session.created", session=self._session())
         try:
             for message in self._peer:
@@ -110,12 +109,7 @@ class Talk:
             case "conversation.item.create":
                 self._server.seeds += [part["text"] for part in event["item"].get("content", [])]
             case "input_audio_buffer.append":
-                if self._fresh:
-                    self._server.first_append.append(now)
-                self._fresh = False
-                self._server.last_append = now
-                self._heard.append(base64.b64decode(event["audio"]))
-                self._server.audio.append(self._heard[-1])
+                self._hear(base64.b64decode(event["audio"]), now)
             case "input_audio_buffer.commit":
                 self._server.commits.append(now)
                 self._fresh = True
@@ -134,6 +128,16 @@ class Talk:
                 self._cancel.set()
             case "conversation.item.truncate":
                 self._server.truncated_ms.append(event["audio_end_ms"])
+
+    def _hear(self, audio: bytes, now: float) -> None:
+        if self._fresh:
+            self._server.first_append.append(now)
+        self._fresh = False
+        self._server.last_append = now
+        if not self._heard:
+            self._server.sessions.append(self._heard)
+        self._heard.append(audio)
+        self._server.audio.append(audio)
 
     def _session(self) -> dict[str, Any]:
         lasts_s = self._server.session_s

@@ -179,11 +179,11 @@ def test_the_log_is_key_and_value_and_a_flood_in_it_is_counted(tmp_path: Path) -
 
 
 def test_sound_is_kept_only_on_wish_and_the_device_says_so(tmp_path: Path) -> None:
-    with scene(tmp_path / "off", reply_s=0.3) as one:
+    with scene(tmp_path / "0", reply_s=0.3) as one:
         assert one.answered()
         assert one.status()["recording"] is False
         assert not (one.device.state / "recordings").exists()
-    with scene(tmp_path / "on", reply_s=0.3, start=False) as one:
+    with scene(tmp_path / "1", reply_s=0.3, start=False) as one:
         one.device.audio = f"record_audio = true\n{one.device.audio}"  # it follows the section [state]
         one.device.start()
         assert one.answered()

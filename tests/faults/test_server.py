@@ -207,6 +207,7 @@ def test_words_without_end_are_bounded_wherever_they_go(tmp_path: Path) -> None:
         before = rss_mib(on)
         seen = during(on, script)
         assert max(len(words) for words in _texts(seen)) <= 20_000
+        until((on.device.state / "sessions.json").exists)
         assert (on.device.state / "sessions.json").stat().st_size < 20_000
         assert len(on.said()) < 20_000
         assert rss_mib(on, "VmHWM") - before < 40

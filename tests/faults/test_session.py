@@ -39,7 +39,7 @@ def test_an_expiry_without_warning_leaves_nobody_deaf(tmp_path: Path) -> None:
         assert on.answered()
         on.server.expire()  # and the socket stays open
         on.reach("idle")
-        assert "session_expired" in on.said()
+        until(lambda: "session_expired" in on.said())
         assert on.answered()
         assert on.server.seeds == ["hello", "a tone"]
 
