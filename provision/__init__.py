@@ -1,0 +1,1 @@
+"""The desk: first-boot media, and a fleet installed, updated and watched over SSH."""
