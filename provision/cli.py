@@ -1,0 +1,111 @@
+"""The command pressel-fleet."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provision.errors import FleetError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USAGE_EXIT = 2  # an inventory, an option or a secret that cannot be used; nothing was changed
+
+_EXAMPLES = """examples:
+  pressel-fleet plan                              what would change, and why
+  pressel-fleet apply --limit kitchen-1           one device
+  pressel-fleet apply --limit 'kitchen,hall-*'    a group and whatever is called so
+  pressel-fleet status --json
+  pressel-fleet run --limit kitchen -- journalctl -u pressel -n 20
+exit status: 0 all well, 1 a device failed, 2 usage
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = _parser().parse_args(argv)
+    # Each command's module loads what it needs: `media` needs no SSH.
+    command = importlib.import_module(f"provision.{options.module}")
+    try:
+        return int(command.main(options))
+    except FleetError as error:
+        print(f"pressel-fleet: {error}", file=sys.stderr)
+        return USAGE_EXIT
+    except KeyboardInterrupt:
+        print(
+            "\npressel-fleet: stopped; the same command again goes on where this one ended", file=sys.stderr
+        )
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pressel-fleet",
+        description="Install, update and watch a fleet of Pressel devices over SSH.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    plan = _command(
+        commands, "plan", "show what apply would change; changes nothing", ["plan --limit kitchen"]
+    )
+    _add_selection(plan)
+    apply = _command(
+        commands,
+        "apply",
+        "install or update: canary first, then batches, each through its health gate",
+        ["apply", "apply --limit kitchen-1 --json"],
+    )
+    _add_selection(apply)
+    status = _command(
+        commands, "status", "version, state, last fault and disk of each device", ["status --json"]
+    )
+    _add_selection(status)
+    run = _command(
+        commands,
+        "run",
+        "run a command on each device, as root",
+        ["run -- pressel ctl status", "run --limit hall-1 -- journalctl -u pressel -n 20"],
+    )
+    _add_selection(run)
+    run.add_argument("words", nargs="+", metavar="CMD", help="the command, after --")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, examples: list[str]
+) -> argparse.ArgumentParser:
+    shown = "".join(f"  pressel-fleet {example}\n" for example in examples)
+    command = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"examples:\n{shown}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(module=name)
+    command.add_argument(
+        "--inventory", type=Path, default=Path("fleet.toml"), metavar="FILE", help="default: fleet.toml"
+    )
+    command.add_argument("--json", action="store_true", help="print the report as one line of JSON")
+    return command
+
+
+def _add_selection(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--limit", metavar="PICKS", help="names, groups or globs, with commas between; default: all"
+    )
+    command.add_argument(
+        "--parallel", type=_count, default=10, metavar="N", help="devices at a time; default: %(default)s"
+    )
+
+
+def _count(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if not 1 <= number <= 200:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to 200")
+    return number

@@ -1,0 +1,13 @@
+"""Every error of the desk; the text is one line that names the thing and the mend."""
+
+
+class FleetError(Exception):
+    """Root: what the owner of the fleet can mend."""
+
+
+class InventoryError(FleetError):
+    """The inventory, or a file that it names, cannot be used."""
+
+
+class SecretError(FleetError):
+    """A secret cannot be read."""
