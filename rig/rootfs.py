@@ -53,7 +53,7 @@ def debian_root(
     root = cache() / "roots" / f"{suite}-{architecture}-{key}"
     with locked(root):
         if not root.exists():
-            _make(root, packages, suite, architecture)
+            make(root, packages, suite, architecture)
     return root
 
 
@@ -64,7 +64,8 @@ def copy(root: Path, to: Path) -> Path:
     return to
 
 
-def _make(root: Path, packages: list[str], suite: str, architecture: str) -> None:
+def make(root: Path, packages: list[str], suite: str, architecture: str) -> None:
+    """Make a Debian root of nothing but these packages at `root`, or nothing. Raises Unavailable."""
     if os.geteuid() != 0:
         raise Unavailable("a Debian root can be made by root only: run this as root, or with sudo")
     if not shutil.which("mmdebstrap"):
