@@ -36,7 +36,8 @@ class PanelError(PresselError):
 class BackendError(PresselError):
     """No grant. `fatal` when trying again cannot help; `retry_after_s` when the backend named a time.
 
-    `status`: of its HTTP answer, None when there was none. `untimely`: a date that does not fit the clock.
+    `status`: of its HTTP answer, None when there was none; `code`: the companion's word for the reason.
+    `untimely`: a date that does not fit the clock.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class BackendError(PresselError):
         fatal: bool = False,
         retry_after_s: float | None = None,
         status: int | None = None,
+        code: str = "",
         untimely: bool = False,
     ) -> None:
         super().__init__(text)
         self.fatal = fatal
         self.retry_after_s = retry_after_s
         self.status = status
+        self.code = code
         self.untimely = untimely
 
 

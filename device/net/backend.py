@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+import time
 from contextlib import closing, suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,7 +18,10 @@ from device.core.grant import Grant, GrantRequest, host_of, is_loopback
 from device.dialects.dialect import printable
 from device.errors import BackendError
 from device.net.cancel import limited, within
-from device.net.failures import PORTAL, describe, is_page, retry_after, untimely
+from device.net.failures import PORTAL, clock_line, describe, is_page, retry_after, untimely
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _CONNECT_S = 5.0
 _LIMIT_S = 15.0  # for all of an exchange
@@ -31,6 +35,12 @@ _MENDS = {  # of refusals that are for good, if it is the backend that refuses
     405: "check backend.url",
     422: "check [backend] and [session] in the configuration",
 }
+_COMPANION_MENDS = {  # by its word for the reason; "": what it says names the mend
+    "unauthorized": "check the device's token or enrolment",
+    **dict.fromkeys(("revoked", "replayed", "rotate_key", "serial_taken"), ""),
+    **dict.fromkeys(("claim_unknown", "claim_expired", "claim_used", "claim_elsewhere"), ""),
+}
+_PASSING = ("untimely", "replayed", "rotate_key")  # another try may go better
 
 
 class Backend(Protocol):
@@ -40,20 +50,45 @@ class Backend(Protocol):
         """Get a grant that is good at `now` (epoch seconds). Raises BackendError, one line."""
 
 
-class CompanionBackend:
-    """Pressel's own companion: `POST {url}/v1/sessions`."""
+class Credential(Protocol):
+    """How a device shows the companion who it is."""
 
-    def __init__(self, url: str, token: str, *, allow_insecure: bool = False) -> None:
-        self._allow_insecure = allow_insecure
-        self._url = url.rstrip("/") + "/v1/sessions"
+    def header(self) -> str:
+        """Return the value of Authorization for one request. Raises BackendError when there is none yet."""
+
+    def renew(self, code: str) -> bool:
+        """Take note of the companion's word for a refusal; tell whether another try may go better."""
+
+
+class PlainToken:
+    """One secret for all requests."""
+
+    def __init__(self, token: str) -> None:
         self._token = token
+
+    def header(self) -> str:
+        """Return the token as a bearer."""
+        return f"Bearer {self._token}"
+
+    def renew(self, code: str) -> bool:  # noqa: ARG002 # the protocol gives it
+        """A token is refused for good."""
+        return False
+
+
+class CompanionBackend:
+    """Pressel's own companion: `POST {url}/v1/sessions`. `credential`: what signs, or a plain token."""
+
+    def __init__(self, url: str, credential: Credential | str, *, allow_insecure: bool = False) -> None:
+        self._allow_insecure = allow_insecure
+        self._url = url.rstrip("/")
+        self._credential = PlainToken(credential) if isinstance(credential, str) else credential
 
     def mint(self, request: GrantRequest, now: float) -> Grant:
         """Get a grant from the companion."""
         wish = msgspec.to_builtins(request)
         if request.codec is None:
             del wish["codec"]
-        body = post(self._url, wish, {"Authorization": f"Bearer {self._token}"})
+        body = self._authorized(lambda headers: post(f"{self._url}/v1/sessions", wish, headers))
         try:
             grant = msgspec.convert(body, Grant)
         except msgspec.ValidationError as error:
@@ -65,6 +100,15 @@ class CompanionBackend:
                 fatal=True,
             )
         return fresh(grant, now)
+
+    def _authorized(self, ask: Callable[[dict[str, str]], Any]) -> Any:
+        """Ask with this device's credential, and once more when that has been renewed."""
+        try:
+            return ask({"Authorization": self._credential.header()})
+        except BackendError as error:
+            if not self._credential.renew(error.code):
+                raise
+        return ask({"Authorization": self._credential.header()})
 
 
 def fresh(grant: Grant, now: float) -> Grant:
@@ -83,9 +127,9 @@ def post(url: str, body: Any, headers: dict[str, str] | None = None) -> Any:
     return _ask("POST", url, body, headers or {}, _LIMIT_S)
 
 
-def get(url: str, timeout_s: float = _LIMIT_S) -> Any:
+def get(url: str, timeout_s: float = _LIMIT_S, headers: dict[str, str] | None = None) -> Any:
     """Return the JSON answer of a GET. Raises BackendError."""
-    return _ask("GET", url, None, {}, timeout_s)
+    return _ask("GET", url, None, headers or {}, timeout_s)
 
 
 class _Opened:
@@ -225,16 +269,22 @@ def _refusal(where: str, answer: requests.Response, body: Any) -> BackendError:
     status, page = answer.status_code, is_page(answer.headers.get("Content-Type"))
     reason = error_line(body) or answer.reason or "no reason given"
     own = isinstance(body, dict)
+    error = body["error"] if own and isinstance(body.get("error"), dict) else {}
+    code = str(error.get("code", ""))
     mend = _MENDS.get(status, "")
-    if own and isinstance(body.get("error"), dict) and body["error"].get("code") == "unauthorized":
-        mend = "check the device token"
+    if code in _COMPANION_MENDS:
+        mend = _COMPANION_MENDS[code]
+    elif code == "untimely":
+        mend = clock_line(error.get("time"), time.time())
     if page and (mend or status == _PORTAL_STATUS):
         mend = f"{PORTAL} Else {mend or 'try another network'}"
     return BackendError(
         f"the backend at {where} answered {status}: {printable(reason)}{'; ' if mend else ''}{mend}",
-        fatal=own and status in _MENDS,
+        fatal=own and status in _MENDS and code not in _PASSING,
         retry_after_s=retry_after(answer.headers),
         status=status,
+        code=code,
+        untimely=code == "untimely",
     )
 
 

@@ -6,7 +6,7 @@ import errno
 import socket
 import ssl
 from email.utils import mktime_tz, parsedate_tz
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from device.dialects.dialect import printable
 
@@ -24,6 +24,7 @@ _TLS = {
     62: f"its certificate is for another name; mend the URL, or {PORTAL}",
     64: f"its certificate is for another address; mend the URL, or {PORTAL}",
 }
+_FAR_FUTURE = 1e12  # epoch seconds
 _ROUTES = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
 
 
@@ -52,6 +53,14 @@ def untimely(error: BaseException) -> bool:
         isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in (_NOT_YET_VALID, _EXPIRED)
         for cause in _causes(error)
     )
+
+
+def clock_line(theirs: Any, ours: float) -> str:
+    """Say how far two clocks (epoch seconds) are apart; `theirs`: as a peer sent it."""
+    if not isinstance(theirs, int | float) or not 0 < theirs < _FAR_FUTURE:
+        return "is the clock right here and there?"
+    side = "behind" if ours < theirs else "ahead of"
+    return f"the clock here is {abs(ours - theirs):.0f} s {side} the companion's; set the one that is wrong"
 
 
 def is_page(kind: str | None) -> bool:

@@ -59,6 +59,54 @@ def test_the_companion_is_asked_with_the_token_and_its_grant_is_read() -> None:
     assert grant.resume == "live"
 
 
+class Renewed:
+    """A credential that is renewed for one reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason, self.told = reason, list[str]()
+
+    def header(self) -> str:
+        return f"Bearer number-{len(self.told)}"
+
+    def renew(self, code: str) -> bool:
+        self.told.append(code)
+        return code == self.reason
+
+
+def refused(code: str, **more: Any) -> Answer:
+    return (401, json.dumps({"error": {"code": code, "message": "no", **more}}).encode(), {})
+
+
+def test_a_credential_that_was_renewed_is_tried_once_more_and_no_more_than_that() -> None:
+    credential = Renewed("rotate_key")
+    with http_server(refused("rotate_key"), ok(GRANT), refused("rotate_key")) as server:
+        backend = CompanionBackend(server.url, credential)
+        assert backend.mint(REQUEST, NOW).auth == Auth("bearer", "ek_1")
+        with pytest.raises(BackendError, match="answered 401: no") as caught:
+            backend.mint(REQUEST, NOW)
+    shown = [headers["Authorization"] for _, headers, _ in server.asked]
+    assert shown == ["Bearer number-0", "Bearer number-1", "Bearer number-1", "Bearer number-2"]
+    assert (caught.value.code, caught.value.fatal) == ("rotate_key", False)
+
+
+def test_a_credential_that_cannot_be_renewed_is_not_tried_again() -> None:
+    credential = Renewed("rotate_key")
+    with http_server(refused("revoked")) as server, pytest.raises(BackendError, match=r"401: no$") as caught:
+        CompanionBackend(server.url, credential).mint(REQUEST, NOW)
+    assert credential.told == ["revoked"]
+    assert len(server.asked) == 1
+    assert caught.value.fatal
+
+
+def test_clocks_that_differ_are_told_apart_and_are_no_reason_to_give_up() -> None:
+    with (
+        http_server(refused("untimely", time=time.time() + 3600)) as server,
+        pytest.raises(BackendError, match=r"the clock here is 3[56]\d\d s behind the companion's") as caught,
+    ):
+        companion(server.url).mint(REQUEST, NOW)
+    assert (caught.value.fatal, caught.value.untimely) == (False, True)
+
+
 @pytest.mark.parametrize(
     ("answer", "line", "fatal", "retry_after_s"),
     [

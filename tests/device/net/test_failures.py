@@ -6,14 +6,14 @@ import errno
 import socket
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from device.core.grant import Grant, GrantRequest
 from device.errors import BackendError, LinkError
 from device.net.backend import CompanionBackend
-from device.net.failures import describe, retry_after, untimely
+from device.net.failures import clock_line, describe, retry_after, untimely
 from device.net.link import Link
 from tests.certificates import Authority
 
@@ -150,3 +150,18 @@ def test_a_wait_is_read_in_seconds_or_from_two_dates_of_one_answer(
     headers: dict[str, str], seconds: float | None
 ) -> None:
     assert retry_after(headers) == seconds
+
+
+@pytest.mark.parametrize(
+    ("theirs", "says"),
+    [
+        (1_500, "500 s behind the companion's"),
+        (400.4, "600 s ahead of the companion's"),
+        ("1500", "is the clock right"),
+        (None, "is the clock right"),
+        (10**400, "is the clock right"),
+        (-5, "is the clock right"),
+    ],
+)
+def test_two_clocks_are_told_by_how_far_they_are_apart(theirs: Any, says: str) -> None:
+    assert says in clock_line(theirs, 1000.0)
