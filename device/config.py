@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from device.board import HatConfig, Line, check_lines
 from device.core.budget import Limits
 from device.core.grant import Codec, is_loopback
 from device.core.rules import Rules
@@ -21,7 +22,6 @@ from device.system.redact import redact
 
 Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
 Whole = Annotated[int, Meta(ge=0, le=10**12)]
-Line = Annotated[int, Meta(ge=0, le=53)]  # a GPIO line, BCM numbering
 _HERE = Path(__file__).resolve().parent
 # In a wheel the boards lie inside the package, in a checkout beside it.
 HARDWARE = _HERE / "hardware" if (_HERE / "hardware").is_dir() else _HERE.parent / "hardware"
@@ -190,6 +190,7 @@ class Config(Section, frozen=True):
     vad: VadSettings = VadSettings()
     audio: AudioConfig = AudioConfig()
     panel: PanelConfig = PanelConfig()
+    hat: HatConfig = HatConfig()
     state: StateConfig = StateConfig()
 
 
@@ -218,6 +219,7 @@ def load(owner: Path, board: Path | None = None) -> Loaded:
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(str(error), origins)) from None
     _check(config, owner)
+    _check_lines(config, origins)
     return Loaded(config, origins)
 
 
@@ -334,6 +336,15 @@ def _check(config: Config, owner: Path) -> None:
             f"{owner}: talk.buffer_s {talk.buffer_s} is less than longest_turn_ms + keep_turn_ms, "
             f"{least_s:g} s: a long turn could not be sent again; leave it out or shorten them"
         )
+
+
+def _check_lines(config: Config, origins: dict[str, str]) -> None:
+    panel = config.panel
+    try:
+        check_lines(config.hat, {f"panel.{name}": getattr(panel, name) for name in ("button", "wake", "led")})
+    except ConfigError as error:
+        key = str(error).partition(" ")[0]
+        raise ConfigError(f'{origins.get(key, "")}: board "{config.name}": {error}') from None
 
 
 def _check_backend(backend: BackendConfig, owner: Path) -> None:
