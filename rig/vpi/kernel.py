@@ -72,7 +72,7 @@ class Kernel:
 
 
 def kernel(architecture: str = "amd64") -> Kernel:
-    """Return the kernel, from the cache when it is there; making it takes about a minute. Raises Unavailable."""
+    """Return the kernel, from the cache or made in about a minute. Raises Unavailable."""
     folder = rootfs.cache() / "kernels" / f"{_SUITE}-{architecture}"
     with rootfs.locked(folder):
         if not folder.exists():
