@@ -135,8 +135,8 @@ def test_the_token_comes_from_a_private_file_or_a_credential(
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     with pytest.raises(ConfigError, match="cannot be read"):
         read_token(BackendConfig())
-    (tmp_path / "pressel-token").write_text("two\nlines")
+    (tmp_path / "pressel_token").write_text("two\nlines")
     with pytest.raises(ConfigError, match="one line"):
         read_token(BackendConfig())
-    (tmp_path / "pressel-token").write_text("pst_2")
+    (tmp_path / "pressel_token").write_text("pst_2")
     assert read_token(BackendConfig()) == "pst_2"
