@@ -1,4 +1,4 @@
-"""The HTTP face: a device's token against a grant, the health page, and the local server's socket."""
+"""The HTTP face: who a device is against a grant, the health page, and the local server's socket."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from starlette.applications import Starlette
-from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from companion.enrol import Door
 from companion.errors import ConfigError, RequestError
+from companion.exchange import answer, read, refusal
 from companion.files import private_folder
 from companion.limits import Bucket
 from companion.providers import MintRequest, Provider
-from companion.strict import fault, nearest
+from companion.registry import Registry
+from companion.strict import nearest
 from companion.tokens import Tokens
 from companion.wire import Grant, SessionRequest
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from starlette.requests import Request
+    from starlette.responses import Response
     from starlette.websockets import WebSocket
 
     from companion.gateway.gateway import Gateway
@@ -36,19 +38,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 16_384
 _ON_WEBRTC: frozenset[ProviderName] = frozenset({"delphi", "openai", "outspeed", "speko"})
 
 
 class Desk:
     """Mints for the devices that are enrolled, each at its own rate."""
 
-    def __init__(self, config: Config, providers: dict[str, Provider]) -> None:
+    def __init__(self, config: Config, providers: dict[str, Provider], door: Door) -> None:
         self.providers = providers
+        self.door = door
         self._config = config
-        self._tokens = Tokens(Path(config.tokens_file))
-        if not self._tokens.names():
-            log.warning("no device is enrolled yet: pressel-companion token new NAME --config FILE")
+        if door.is_empty():
+            log.warning("no device is enrolled yet: pressel-companion claims new NAME --config FILE")
         self._buckets: dict[str, Bucket] = {}
 
     async def mint(self, request: Request) -> Response:
@@ -57,18 +58,32 @@ class Desk:
             grant = await self._mint(request)
         except RequestError as error:
             log.warning("no grant: %d %s: %s", error.status, error.code, error)
-            return _refusal(error)
-        return _json(grant)
+            return refusal(error)
+        return answer(grant)
+
+    async def me(self, request: Request) -> Response:
+        """GET /v1/me: who the companion takes the device for, and which endpoints it may use."""
+        try:
+            device = await self.door.device(request)
+        except RequestError as error:
+            log.warning("not known: %d %s: %s", error.status, error.code, error)
+            return refusal(error)
+        mine = [
+            name
+            for name, one in self._config.endpoints.items()
+            if one.devices is None or device in one.devices
+        ]
+        return answer({"device": device, "endpoints": mine})
 
     async def health(self, _: Request) -> Response:
         """GET /v1/health: nothing secret."""
         endpoints = {name: endpoint.provider for name, endpoint in self._config.endpoints.items()}
-        return _json({"ok": True, "version": _version(), "endpoints": endpoints})
+        return answer({"ok": True, "version": _version(), "endpoints": endpoints})
 
     async def _mint(self, request: Request) -> Grant:
-        device = self._device(request)
+        device = await self.door.device(request)
         self._permit(device)
-        wish = _wish(await _body(request))
+        wish = await read(request, SessionRequest)
         endpoint = self._config.endpoints.get(wish.endpoint)
         if endpoint is None:
             near = nearest(wish.endpoint, list(self._config.endpoints))
@@ -80,20 +95,6 @@ class Desk:
         grant = await self.providers[endpoint.provider].mint(MintRequest(device, endpoint, wish, base_url))
         log.info("%s: %s session at %s, endpoint %s", device, grant.resume, grant.provider, wish.endpoint)
         return grant
-
-    def _device(self, request: Request) -> str:
-        kind, _, token = request.headers.get("authorization", "").partition(" ")
-        try:
-            device = self._tokens.device(token.strip()) if kind.lower() == "bearer" else None
-        except ConfigError as error:
-            log.error("%s", error)  # noqa: TRY400 - one line for the owner
-            raise RequestError(
-                503, "tokens_unreadable", "the companion cannot read its token file"
-            ) from error
-        if device is None:
-            text = "the device token is missing or unknown; make one with: pressel-companion token new NAME"
-            raise RequestError(401, "unauthorized", text)
-        return device
 
     def _permit(self, device: str) -> None:
         now, limit = time.monotonic(), self._config.mints_per_minute
@@ -111,9 +112,13 @@ def build(config: Config) -> Starlette:
     gateway = _gateway() if names & _ON_WEBRTC else None
     for name in sorted(names):
         providers[name] = _provider(name, config, gateway)
-    desk = Desk(config, providers)
+    door = Door(Tokens(Path(config.tokens_file)), Registry(Path(config.state_dir)), config.enrols_per_minute)
+    desk = Desk(config, providers, door)
     routes: list[BaseRoute] = [
         Route("/v1/sessions", desk.mint, methods=["POST"]),
+        Route("/v1/enrol", door.enrol, methods=["POST"]),
+        Route("/v1/rotate", door.rotate, methods=["POST"]),
+        Route("/v1/me", desk.me, methods=["GET"]),
         Route("/v1/health", desk.health, methods=["GET"]),
     ]
     if engine:
@@ -133,6 +138,7 @@ def _lifespan(desk: Desk, engine: Engine | None, gateway: Gateway | None) -> Cal
             await gateway.close()
         for provider in desk.providers.values():
             await provider.close()
+        desk.door.close()
 
     return lifespan
 
@@ -186,40 +192,6 @@ def _socket(engine: Engine) -> Callable[[WebSocket], Any]:
         await realtime(socket, engine)
 
     return serve
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            raise RequestError(400, "body_too_large", f"the request is larger than {MAX_BODY_BYTES} bytes")
-    return body
-
-
-def _wish(body: bytes) -> SessionRequest:
-    try:
-        return msgspec.json.decode(body, type=SessionRequest)
-    except msgspec.ValidationError as error:
-        found = fault(error)
-        text = f'"{found.path}": {found.text}' if found.path else found.text
-        raise RequestError(400, "bad_request", text) from error
-    except msgspec.DecodeError as error:
-        raise RequestError(400, "bad_request", f"the request is not JSON: {error}") from error
-
-
-def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
-
-
-def _refusal(error: RequestError) -> Response:
-    wait = error.retry_after_s
-    headers = {}
-    if wait is not None and math.isfinite(wait):
-        headers["Retry-After"] = str(max(1, math.ceil(wait)))
-    if error.status == 401 and error.code == "unauthorized":
-        headers["WWW-Authenticate"] = "Bearer"
-    return _json({"error": {"code": error.code, "message": str(error)}}, error.status, headers)
 
 
 def _version() -> str:

@@ -17,13 +17,25 @@ class ConfigError(CompanionError):
 
 
 class RequestError(CompanionError):
-    """No grant. `status`: of HTTP; `code`: one word for machines; `retry_after_s`: when a time is known."""
+    """Refused. `status`: of HTTP; `code`: one word for machines; `retry_after_s`: when a time is known.
 
-    def __init__(self, status: int, code: str, text: str, *, retry_after_s: float | None = None) -> None:
+    `time`: the companion's own, epoch seconds, where a clock is the reason.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        text: str,
+        *,
+        retry_after_s: float | None = None,
+        time: float | None = None,
+    ) -> None:
         super().__init__(text)
         self.status = status
         self.code = code
         self.retry_after_s = retry_after_s
+        self.time = time
 
 
 class LegError(CompanionError):

@@ -287,4 +287,5 @@ class Config(Part, frozen=True):
     listen: str = "127.0.0.1:8790"
     public_url: str = ""
     mints_per_minute: Annotated[int, Meta(ge=1, le=6000)] = 30
+    enrols_per_minute: Annotated[int, Meta(ge=1, le=6000)] = 30
     providers: Providers = Providers()

@@ -41,10 +41,7 @@ class Tokens:
 
     def new(self, name: str, *, replace: bool = False) -> str:
         """Enrol a device and return its token, which is stored nowhere."""
-        if not _NAME.fullmatch(name):
-            raise ConfigError(
-                f'the device name "{name}" must be 1 to 64 letters, digits, dots, dashes or underscores'
-            )
+        check_name(name)
         self._load()
         if name in self._known and not replace:
             raise ConfigError(f'"{name}" has a token already; add --replace to make the old one void')
@@ -93,6 +90,14 @@ class Tokens:
             )
         except OSError as error:
             raise ConfigError(f"cannot write {self._path}: {error.strerror}") from error
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be a device's name with ConfigError."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f'the device name "{name}" must be 1 to 64 letters, digits, dots, dashes or underscores'
+        )
 
 
 def _hash(token: str) -> str:

@@ -1,4 +1,4 @@
-"""What a device and the companion say to each other, version 1: the request for a session and the grant."""
+"""What a device and the companion say to each other, version 1: enrolment, the request, the grant."""
 
 from __future__ import annotations
 
@@ -29,6 +29,38 @@ class SessionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def server_turns(self) -> bool:
         """Tell whether the server is to find where a turn ends."""
         return self.mode == "open_mic" and self.turn_end == "server"
+
+
+class EnrolRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /v1/enrol. `public_key`: Ed25519, 32 bytes, base64url; `proof`: a JWT that this key has signed.
+
+    The proof's claims: `claim`, the SHA-256 of the claim in hex, and iat, exp, jti.
+    """
+
+    claim: Annotated[str, Meta(min_length=1, max_length=128)]
+    serial: Annotated[str, Meta(max_length=64)]
+    model: Annotated[str, Meta(max_length=128)]
+    public_key: Annotated[str, Meta(max_length=64)]
+    proof: Annotated[str, Meta(max_length=2048)]
+
+    def __repr__(self) -> str:
+        """Keep the claim out of logs and tracebacks."""
+        return f"EnrolRequest(serial={self.serial!r}, model={self.model!r}, claim=…)"
+
+
+class RotateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /v1/rotate. `proof`: a JWT signed by the new key, with the claims of an assertion."""
+
+    public_key: Annotated[str, Meta(max_length=64)]
+    proof: Annotated[str, Meta(max_length=2048)]
+
+
+class Enrolled(msgspec.Struct, frozen=True):
+    """The answer to both. `audience`: the name that assertions are made out to."""
+
+    device_id: str
+    name: str
+    audience: str
 
 
 class Auth(msgspec.Struct, frozen=True):

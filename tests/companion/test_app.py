@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from companion.app import _refusal
-from companion.errors import RequestError
 from tests.companion.talk import Running, running
 
 if TYPE_CHECKING:
@@ -130,14 +127,6 @@ devices = ["hall"]
         late = one.post({})
         assert refusal(late)[:2] == (429, "too_many_requests")
         assert 20 <= int(late.headers["Retry-After"]) <= 31
-
-
-@pytest.mark.parametrize(
-    ("wait", "header"), [(None, None), (math.inf, None), (math.nan, None), (0.0, "1"), (6.1, "7")]
-)
-def test_only_a_wait_that_is_a_number_is_told(wait: float | None, header: str | None) -> None:
-    answer = _refusal(RequestError(503, "provider_refused", "no", retry_after_s=wait))
-    assert (answer.status_code, answer.headers.get("Retry-After")) == (503, header)
 
 
 def test_a_token_file_that_breaks_is_503_and_mends_itself(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""The companion's database: its tables, and how it is opened. SQLite, for the owner alone."""
+
+import os
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from companion.errors import ConfigError
+from companion.files import private_folder
+
+VERSION = 1  # of the tables, kept as SQLite's user_version
+_BUSY_MS = 5000  # how long one writer waits for another: the server and a command
+
+
+class Base(DeclarativeBase):
+    """Root of the tables. Times are epoch seconds."""
+
+
+class ClaimRow(Base):
+    """A one-time claim, of which only the hash is kept. `used_by`: the public key that came with it."""
+
+    __tablename__ = "claims"
+    hash: Mapped[str] = mapped_column(primary_key=True)  # SHA-256, hex
+    name: Mapped[str] = mapped_column(index=True)
+    serial: Mapped[str | None]  # of the only device that may use it
+    replace: Mapped[bool]
+    made_at: Mapped[float]
+    expires_at: Mapped[float]
+    used_at: Mapped[float | None] = mapped_column(default=None)
+    used_by: Mapped[str | None] = mapped_column(default=None)
+
+
+class DeviceRow(Base):
+    """An enrolled device; `public_key`: Ed25519, 32 bytes, base64url."""
+
+    __tablename__ = "devices"
+    device_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    serial: Mapped[str] = mapped_column(index=True)
+    model: Mapped[str]
+    public_key: Mapped[str]
+    enrolled_at: Mapped[float]
+    seen_at: Mapped[float | None] = mapped_column(default=None)
+    revoked_at: Mapped[float | None] = mapped_column(default=None)
+    must_rotate: Mapped[bool] = mapped_column(default=False)
+
+
+class AssertionRow(Base):
+    """The id (`jti`) of an assertion that was used, for as long as it could be used again."""
+
+    __tablename__ = "assertions"
+    device_id: Mapped[str] = mapped_column(primary_key=True)
+    jti: Mapped[str] = mapped_column(primary_key=True)
+    expires_at: Mapped[float] = mapped_column(index=True)
+
+
+class FactRow(Base):
+    """What the companion knows of itself: `audience`, the name that assertions are made out to."""
+
+    __tablename__ = "facts"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+
+
+def open_database(path: Path) -> Engine:
+    """Open the file (0600), make it when it is not there. Raises ConfigError, which names it."""
+    try:
+        private_folder(path.parent)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise ConfigError(f"the database {path} cannot be used: {error.strerror}") from None
+    engine = create_engine(f"sqlite:///{path}", hide_parameters=True)
+    event.listen(engine, "connect", _settings)
+    event.listen(engine, "begin", _begin)
+    try:
+        with engine.begin() as connection:
+            found = _make_tables(connection)
+    except DatabaseError as error:
+        engine.dispose()
+        raise ConfigError(f"the database {path} cannot be used: {error.orig}") from None
+    if found not in (0, VERSION):
+        engine.dispose()
+        raise ConfigError(f"the database {path} is of version {found}; this pressel knows {VERSION}")
+    return engine
+
+
+def _make_tables(connection: Connection) -> int:
+    """Make what is not there, and return which version was found: 0 in a new file."""
+    found = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    if found == 0:
+        Base.metadata.create_all(connection)
+        connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+    return found
+
+
+def _settings(connection: DBAPIConnection, _record: object) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself: `_begin` does
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")  # a claim that was used stays used after a power cut
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    """Begin as a writer at once: what is read stays true until it is written."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
