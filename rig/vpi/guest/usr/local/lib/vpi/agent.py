@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -46,12 +47,21 @@ def pull(ask: dict[str, Any]) -> dict[str, Any]:
     return {"at": time.monotonic()}
 
 
+def control(ask: dict[str, Any]) -> dict[str, Any]:
+    """Ask Pressel's control socket one thing: a new interpreter for `pressel ctl` costs seconds here."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(5.0)
+        line.connect(ask["path"])
+        line.sendall(json.dumps(ask["request"]).encode() + b"\n")
+        return {"answer": json.loads(line.makefile().readline())}
+
+
 def hello(_ask: dict[str, Any]) -> dict[str, Any]:
     """Say that the guest is up."""
     return {"kernel": os.uname().release, "machine": os.uname().machine, "up_s": time.monotonic()}
 
 
-_DOES = {"start": start, "watch": watch, "job": job, "pull": pull, "hello": hello}
+_DOES = {"start": start, "watch": watch, "job": job, "pull": pull, "control": control, "hello": hello}
 
 
 def _begin(work: Any) -> int:
