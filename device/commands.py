@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from device.core.sessions import Turn
 
 Answer = dict[str, Any]
+SLOW = frozenset({"check"})
+"""Of the commands, those that ask the network: `answer` waits."""
 _LONGEST_TEXT = 2000
 _EDGES = {
     "press": (("button", True),),
@@ -31,6 +33,7 @@ class Controlled(Protocol):
     def status(self) -> Answer: ...
     def events(self) -> list[Answer]: ...
     def set_volume(self, percent: int) -> None: ...
+    def check(self) -> Answer: ...
     @property
     def turns(self) -> tuple[Turn, ...]: ...
 
@@ -72,6 +75,7 @@ def _say(daemon: Controlled, request: Answer) -> None:
 
 _COMMANDS: dict[str, Callable[[Controlled, Answer], Answer | None]] = {
     **dict.fromkeys(_EDGES, _panel),
+    "check": lambda daemon, _request: daemon.check(),
     "status": lambda daemon, _request: daemon.status(),
     "events": lambda daemon, _request: {"events": daemon.events()},
     "transcript": _transcript,

@@ -13,10 +13,11 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from device import __version__
-from device.commands import answer
+from device.commands import SLOW, answer
 from device.config import make_limits, make_rules
 from device.core import actions as a
 from device.core import events as e
@@ -392,9 +393,15 @@ class Daemon:
 
     # --- what the control socket asks, in its thread
 
-    def command(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer one request of `pressel ctl`."""
-        return answer(self, request)
+    def command(self, request: dict[str, Any]) -> dict[str, Any] | Callable[[], dict[str, Any]]:
+        """Answer one request of `pressel ctl`; a function is for a thread that may wait."""
+        return partial(answer, self, request) if request.get("cmd") in SLOW else answer(self, request)
+
+    def check(self) -> dict[str, Any]:
+        """Ask the backend whether it knows this device; waits for the answer. Raises BackendError."""
+        device = self._parts.check()
+        told = {} if device else {"note": f"a backend of kind {self._config.backend.kind} cannot be asked"}
+        return {"device": device, **told}
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -408,6 +415,7 @@ class Daemon:
             "mode": self._config.talk.mode,
             "muted": self._conversation.muted,
             "volume": self._parts.playback.volume,
+            "speaker_rests": self._parts.playback.resting,
             "session": self._session,
             "counters": self._parts.count(),
             "latencies": dict(self._parts.latencies.ms),

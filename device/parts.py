@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
+import msgspec
+
 from device.audio.capture import Capture
 from device.audio.earcons import earcon
 from device.audio.playback import Playback
@@ -47,7 +49,7 @@ class Listener(Protocol):
     def sounded(self, reply_id: str) -> None: ...
     def heard(self, reply_id: str) -> None: ...
     def tell(self, level: str, text: str) -> None: ...
-    def command(self, request: dict[str, Any]) -> dict[str, Any]: ...
+    def command(self, request: dict[str, Any]) -> dict[str, Any] | Callable[[], dict[str, Any]]: ...
     def card_lost(self, side: Side, reason: str) -> None: ...
     def card_back(self, side: Side) -> None: ...
     def microphone_dead(self, reason: str | None) -> None: ...
@@ -69,7 +71,7 @@ class Parts:
             chaos.disk() if chaos else None,
             on_recovered=daemon.store_recovered,
         )
-        backend = _make_backend(config)
+        self._plain_backend = backend = _make_backend(config)
         self._backend = chaos.backend(backend) if chaos else backend
         if config.backend.warm:
             self._backend = WarmBackend(self._backend)
@@ -163,6 +165,12 @@ class Parts:
         """Where grants come from."""
         return self._backend
 
+    def check(self) -> str | None:
+        """Return the companion's name for this device, None where none is asked. Raises BackendError."""
+        from device.net.backend import CompanionBackend  # noqa: PLC0415 # see _make_backend
+
+        return self._plain_backend.check() if isinstance(self._plain_backend, CompanionBackend) else None
+
     def warm(self, request: GrantRequest) -> None:
         """Have a grant for this request ready, where the owner wants that."""
         if isinstance(self._backend, WarmBackend):
@@ -189,6 +197,7 @@ class Parts:
         """Return the counters of the status answer."""
         return {
             "frames_captured": self.capture.frames // self._block,
+            "frames_played": self.playback.frames // (self.playback.rate // 50),
             "frames_sent": self.uplink.frames_sent,
             "frames_dropped": self.uplink.frames_dropped,
             "overruns": self.capture.overruns,
@@ -202,6 +211,7 @@ def _make_panel(config: Config) -> Panel:
     panel = config.panel
     if panel.driver == "simulated":
         return SimulatedPanel()
+    from device.panel.apa102 import Chain  # noqa: PLC0415 # only with the next
     from device.panel.gpio import GpioPanel  # noqa: PLC0415 # the RPi.GPIO API is on a Pi only
 
     assert panel.button is not None  # noqa: S101 # the configuration has been checked
@@ -213,6 +223,7 @@ def _make_panel(config: Config) -> Panel:
         wake_active_low=panel.wake_active_low,
         edges=panel.edges,
         led_active_low=panel.led_active_low,
+        chain=Chain(**msgspec.structs.asdict(panel.apa102)) if panel.light == "apa102" else None,
         debounce_ms=panel.debounce_ms,
     )
 

@@ -40,6 +40,7 @@ class Playback:
     ) -> None:
         self.rate = sink.rate  # Hz
         self.last_block_at = time.monotonic()  # seconds; the watchdog looks at it, once a second when at rest
+        self.resting = False  # the card's clock stands still, as it may until there is something to say
         self._sink, self._ready = sink, ready
         self._on_started, self._on_drained = on_started, on_drained
         self._replies = Replies(sink.rate, sink.block)
@@ -64,6 +65,11 @@ class Playback:
     def volume(self, volume: int) -> None:
         self._volume = max(0, min(100, volume))
         self._target = np.float32((self._volume / 100) ** 3)
+
+    @property
+    def frames(self) -> int:
+        """Frames handed to the card since the start, silence as well."""
+        return self._written
 
     @property
     def underruns(self) -> int:
@@ -139,7 +145,8 @@ class Playback:
             block, started = self._next_block()
             # A pause between two words may end at any moment; a rest is for when nothing is expected.
             quiet = block is None and not self._replies and self._position() >= self._sound_end
-        if quiet and self._sink.rest():
+        self.resting = quiet and self._sink.rest()
+        if self.resting:
             self._sleep()
             return
         self._write(self._silent() if block is None else block)

@@ -75,6 +75,12 @@ class PlainToken:
         return False
 
 
+class _Me(msgspec.Struct):
+    """The answer of `GET /v1/me`; it has more in it."""
+
+    device: str
+
+
 class CompanionBackend:
     """Pressel's own companion: `POST {url}/v1/sessions`. `credential`: what signs, or a plain token."""
 
@@ -100,6 +106,14 @@ class CompanionBackend:
                 fatal=True,
             )
         return fresh(grant, now)
+
+    def check(self) -> str:
+        """Return the name by which the companion knows this device. Raises BackendError."""
+        body = self._authorized(lambda headers: get(f"{self._url}/v1/me", headers=headers))
+        try:
+            return printable(msgspec.convert(body, _Me).device, 100)
+        except msgspec.ValidationError:
+            raise BackendError("the companion does not say who this device is; is it an old one?") from None
 
     def _authorized(self, ask: Callable[[dict[str, str]], Any]) -> Any:
         """Ask with this device's credential, and once more when that has been renewed."""

@@ -34,10 +34,14 @@ _CLOSING_S = 1.0
 _NO_ROOM = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
+Answer = dict[str, Any]
+
+
 class _Client:
     """One connection: what has come of its next line, and what it has not read yet."""
 
     def __init__(self, sock: socket.socket) -> None:
+        self.waiting = False  # for an answer that takes its time
         self.sock = sock
         self.inbox = b""
         self.outbox = bytearray()
@@ -48,16 +52,19 @@ class ControlServer:
     """Serves every client from one thread, in which `handle` answers each request.
 
     `handle` takes the request and returns the whole answer, `{"ok": true, …}`; a PresselError of its becomes
-    `{"ok": false, "error": …}`. "watch" is answered here. No client can hold the server up: one that does not
-    read is dropped, one that sends what is no request is told so and dropped. On a medium that takes no
-    socket (full, read-only) there is none, which is logged; a device can be talked to without.
+    `{"ok": false, "error": …}`. For an answer that takes its time it returns a function instead, which gives
+    the answer in a thread of its own; one at a time for a client. "watch" is answered here. No client can
+    hold the server up: one that does not read is dropped, one that sends what is no request is told so and
+    dropped. On a medium that takes no socket (full, read-only) there is none, which is logged; a device can
+    be talked to without.
     """
 
-    def __init__(self, path: Path, handle: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    def __init__(self, path: Path, handle: Callable[[Answer], Answer | Callable[[], Answer]]) -> None:
         self._path = path
         self._handle = handle
         self._clients: dict[socket.socket, _Client] = {}
         self._events: deque[bytes] = deque(maxlen=MAX_EVENTS_WAITING)
+        self._late: deque[tuple[_Client, bytes]] = deque()  # answers that took their time
         self._selector = selectors.DefaultSelector()
         self._bell, self._ringer = socket.socketpair()
         self._ringer.setblocking(False)
@@ -113,6 +120,7 @@ class ControlServer:
                 self._serve(key.data, mask)
         self._listen_again()
         self._spread()
+        self._hand_over()
 
     def _put_away(self) -> None:
         for client in list(self._clients.values()):
@@ -175,14 +183,43 @@ class ControlServer:
             self._refuse(client, 'a request is one JSON object a line, as {"cmd": "status"}')
             return
         client.watching |= request.get("cmd") == "watch"
-        client.outbox += self._answer(request)
+        client.outbox += self._answer(client, request)
 
-    def _answer(self, request: dict[str, Any]) -> bytes:
+    def _answer(self, client: _Client, request: Answer) -> bytes:
+        """Return the line that answers now, none when it follows later."""
         command = request.get("cmd")
         if not isinstance(command, str):
             return _refusal('the request names no command, as in {"cmd": "status"}')
+        if command == "watch":
+            return _line({"ok": True})
+        return self._tried(command, lambda: self._begin(client, command, self._handle(request)))
+
+    def _begin(self, client: _Client, command: str, answer: Answer | Callable[[], Answer]) -> bytes:
+        if not callable(answer):
+            return _line(answer)
+        if client.waiting:
+            return _refusal("an answer is still being found: ask for one at a time")
+
+        def work() -> None:
+            self._late.append((client, self._tried(command, lambda: _line(answer()))))
+            self._ring()
+
+        threading.Thread(target=work, name=f"control-{command[:20]}", daemon=True).start()
+        client.waiting = True
+        return b""
+
+    def _hand_over(self) -> None:
+        """Send what answers have been found."""
+        while self._late:
+            client, line = self._late.popleft()
+            client.waiting = False
+            client.outbox += line
+            self._flush(client)
+
+    @staticmethod
+    def _tried(command: str, work: Callable[[], bytes]) -> bytes:
         try:
-            return _line({"ok": True} if command == "watch" else self._handle(request))
+            return work()
         except PresselError as error:
             return _refusal(str(error))
         except MemoryError:

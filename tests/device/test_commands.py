@@ -37,6 +37,9 @@ class FakeDaemon:
     def set_volume(self, percent: int) -> None:
         self.told.append(percent)
 
+    def check(self) -> dict[str, Any]:
+        return {"device": "kitchen"}
+
 
 @pytest.mark.parametrize(
     ("command", "told"),
@@ -59,6 +62,7 @@ def test_orders_reach_the_daemon(command: str, told: list[Any]) -> None:
 
 def test_questions_are_answered() -> None:
     assert answer(FakeDaemon(), {"cmd": "status"}) == {"ok": True, "state": "idle"}
+    assert answer(FakeDaemon(), {"cmd": "check"}) == {"ok": True, "device": "kitchen"}
     assert answer(FakeDaemon(), {"cmd": "events"}) == {"ok": True, "events": [{"event": "state"}]}
     assert answer(FakeDaemon(), {"cmd": "transcript"}) == {
         "ok": True,
@@ -81,4 +85,4 @@ def test_a_volume_is_a_whole_number_up_to_100() -> None:
 def test_an_unknown_command_is_told_what_is_known(name: Any) -> None:
     refusal = answer(FakeDaemon(), {"cmd": name})
     assert not refusal["ok"]
-    assert "known: events, forget, mute, press" in refusal["error"]
+    assert "known: check, events, forget, mute, press" in refusal["error"]

@@ -216,6 +216,26 @@ def test_a_backend_that_is_down_is_one_line() -> None:
     assert not caught.value.fatal
 
 
+def test_the_companion_says_who_this_device_is() -> None:
+    with http_server(ok({"device": "kitchen", "endpoints": ["default"]})) as server:
+        assert CompanionBackend(server.url + "/", "pst_device").check() == "kitchen"
+    path, headers, _ = server.asked[0]
+    assert (path, headers["Authorization"]) == ("/v1/me", "Bearer pst_device")
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (ok({"name": "kitchen"}), "does not say who this device is"),
+        (ok(["kitchen"]), "does not say who this device is"),
+        ((401, b'{"error": {"code": "unauthorized", "message": "no such token"}}', {}), "answered 401"),
+    ],
+)
+def test_a_companion_that_does_not_know_this_device_is_told_apart(answer: Answer, why: str) -> None:
+    with http_server(answer) as server, pytest.raises(BackendError, match=why):
+        CompanionBackend(server.url, "pst_device").check()
+
+
 def test_the_token_follows_no_redirect() -> None:
     with http_server(ok(GRANT)) as other, http_server((307, b"", {"Location": other.url})) as first:
         with pytest.raises(BackendError, match="redirects to"):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    Answer = Callable[[dict[str, Any]], dict[str, Any]]
+    Answer = Callable[[dict[str, Any]], dict[str, Any] | Callable[[], dict[str, Any]]]
 
 
 def echo(message: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +103,44 @@ def test_a_refused_request_keeps_its_reason_and_a_bug_is_not_shown(path: Path) -
     with serving(path, handle):
         assert request(path, {"cmd": "volume"}) == {"ok": False, "error": "volume is 0 to 100"}
         assert request(path, {"cmd": "status"}) == {"ok": False, "error": "'status' failed: see the log"}
+
+
+def test_an_answer_that_takes_its_time_holds_nobody_up(path: Path) -> None:
+    go = threading.Event()
+
+    def handle(message: dict[str, Any]) -> dict[str, Any] | Callable[[], dict[str, Any]]:
+        if message["cmd"] != "check":
+            return {"ok": True}
+
+        def slow() -> dict[str, Any]:
+            assert go.wait(10)
+            if message.get("fails"):
+                raise StateError("nobody there")
+            return {"ok": True, "late": True}
+
+        return slow
+
+    with serving(path, handle), raw(path) as one, raw(path) as two:
+        one.sendall(b'{"cmd":"check"}\n{"cmd":"check"}\n')
+        two.sendall(b'{"cmd":"check","fails":1}\n')
+        assert request(path, {"cmd": "status"}) == {"ok": True}
+        refusal = one.recv(4096)
+        assert b"one at a time" in refusal
+        go.set()
+        assert one.recv(4096) == b'{"ok":true,"late":true}\n'
+        assert two.recv(4096) == b'{"ok":false,"error":"nobody there"}\n'
+        one.sendall(b'{"cmd":"check"}\n')
+        assert one.recv(4096) == b'{"ok":true,"late":true}\n'
+
+
+def test_who_leaves_before_its_answer_is_found_harms_nobody(path: Path) -> None:
+    go = threading.Event()
+    with serving(path, lambda _message: lambda: {"ok": go.wait(10)}):
+        with raw(path) as one:
+            one.sendall(b'{"cmd":"check"}\n')
+            until(lambda: any(thread.name == "control-check" for thread in threading.enumerate()))
+        go.set()
+        assert request(path, {"cmd": "check"}) == {"ok": True}
 
 
 def test_an_answer_that_is_no_json_does_not_end_the_server(path: Path) -> None:
