@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from companion.enrol_commands import add_commands
 from companion.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ CONFIG_EXIT = 78  # EX_CONFIG: systemd does not restart it
 
 _EXAMPLES = """examples:
   pressel-companion token new kitchen --config companion.toml
+  pressel-companion claims new kitchen --out kitchen.claim --config companion.toml
   pressel-companion serve --config companion.toml
   pressel-companion serve --config companion.toml --port 0 --json
   pressel-companion voices add me.wav --consent --config companion.toml
@@ -53,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, help="listen on this port; 0 takes a free one")
     serve.set_defaults(run=_serve)
     _add_common(serve)
-    token = commands.add_parser("token", help="enrol devices", epilog=_EXAMPLES, formatter_class=raw)
+    token = commands.add_parser(
+        "token", help="give a device a plain token instead of a claim", epilog=_EXAMPLES, formatter_class=raw
+    )
     actions = token.add_subparsers(required=True, metavar="ACTION")
     for name, text, run in (
         ("new", "print a fresh token for a device, once", _token_new),
@@ -67,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "new":
             action.add_argument("--replace", action="store_true", help="make the device's old token void")
         _add_common(action)
+    add_commands(commands)
     shown: dict[str, Any] = {"epilog": _VOICE_EXAMPLES, "formatter_class": raw}
     voices = commands.add_parser("voices", help="list and add voices of the Unmute server", **shown)
     actions = voices.add_subparsers(required=True, metavar="ACTION")

@@ -164,7 +164,9 @@ class Registry:
         _check_key(request.public_key)
         with self._asked() as session:
             device = _device_named(session, name)
-            if device is None or device.revoked_at is not None:
+            if device is None:
+                raise unauthorized(f'"{name}" has a plain token, and no key')
+            if device.revoked_at is not None:
                 raise RequestError(401, "revoked", _REVOKED.format(name=name))
             told = self._verified(request.proof, request.public_key, device, now)
             self._use_up(session, device, told, now)
