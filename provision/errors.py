@@ -11,3 +11,7 @@ class InventoryError(FleetError):
 
 class SecretError(FleetError):
     """A secret cannot be read."""
+
+
+class MediaError(FleetError):
+    """A first-boot medium cannot be written: its partition, the bundle or a file for it is wrong."""
