@@ -68,8 +68,22 @@ class AudioConfig(Section, frozen=True):
     output: OutputConfig = OutputConfig()
 
 
+Byte = Annotated[int, Meta(ge=0, le=255)]
+
+
+class Apa102Config(Section, frozen=True):
+    """A chain of APA102 LEDs as one light, on an SPI `device` or on the lines `data` and `clock`."""
+
+    leds: Annotated[int, Meta(ge=1, le=64)] = 3
+    color: tuple[Byte, Byte, Byte] = (0, 120, 255)
+    brightness: Annotated[int, Meta(ge=1, le=31)] = 4
+    device: str = "/dev/spidev0.0"
+    data: Line | None = None
+    clock: Line | None = None
+
+
 class PanelConfig(Section, frozen=True):
-    """Button, wake line and light, as BCM lines.
+    """Button, wake line and light, as BCM lines. `light` "apa102" is a chain of LEDs, "gpio" the line `led`.
 
     `edges` false reads the lines every 10 ms, true has the kernel report them; unset takes what costs less.
     """
@@ -78,6 +92,8 @@ class PanelConfig(Section, frozen=True):
     button: Line | None = None
     wake: Line | None = None
     led: Line | None = None
+    light: Literal["gpio", "apa102"] = "gpio"
+    apa102: Apa102Config = Apa102Config()
     active_low: bool = True
     wake_active_low: bool = True
     edges: bool | None = None
@@ -218,8 +234,8 @@ def load(owner: Path, board: Path | None = None) -> Loaded:
         config = msgspec.convert(merged, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(str(error), origins)) from None
-    _check(config, owner)
     _check_lines(config, origins)
+    _check(config, owner)
     return Loaded(config, origins)
 
 
@@ -330,6 +346,8 @@ def _check(config: Config, owner: Path) -> None:
         raise ConfigError(f"audio.input.channel {pick} is not one of {config.audio.input.channels} channels")
     if config.panel.driver == "gpio" and config.panel.button is None:
         raise ConfigError(f"{owner}: panel.button is missing: name the button's BCM line")
+    if (config.panel.apa102.data is None) != (config.panel.apa102.clock is None):
+        raise ConfigError(f"{owner}: panel.apa102 needs both data and clock, or neither for its SPI device")
     talk = config.talk
     if 0 < talk.buffer_s < (least_s := _least_buffer_s(talk)):
         raise ConfigError(
@@ -338,10 +356,17 @@ def _check(config: Config, owner: Path) -> None:
         )
 
 
+def panel_lines(panel: PanelConfig) -> dict[str, int | None]:
+    """Return every line that the panel wants, by its key."""
+    wanted = {f"panel.{name}": getattr(panel, name) for name in ("button", "wake", "led")}
+    if panel.light == "apa102":
+        wanted |= {"panel.apa102.data": panel.apa102.data, "panel.apa102.clock": panel.apa102.clock}
+    return wanted
+
+
 def _check_lines(config: Config, origins: dict[str, str]) -> None:
-    panel = config.panel
     try:
-        check_lines(config.hat, {f"panel.{name}": getattr(panel, name) for name in ("button", "wake", "led")})
+        check_lines(config.hat, panel_lines(config.panel))
     except ConfigError as error:
         key = str(error).partition(" ")[0]
         raise ConfigError(f'{origins.get(key, "")}: board "{config.name}": {error}') from None

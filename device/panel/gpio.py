@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device.errors import PanelError
+from device.panel.apa102 import Chain, Spi, clock_out
 from device.panel.debounce import Debounce
 from device.panel.lights import Light
 
@@ -34,7 +35,9 @@ class _Line:
 
 
 class GpioPanel:
-    """Button, optional wake line and optional status LED on BCM line numbers.
+    """Button, optional wake line and optional status light on BCM line numbers.
+
+    The light is an LED on a line, or a chain of APA102 LEDs.
 
     Changes are debounced here, because `bouncetime` means two different things in the two packages (RPi.GPIO
     reports at once, then is deaf; rpi-lgpio waits until the line has been stable). `edges` asks for edge
@@ -53,11 +56,13 @@ class GpioPanel:
         active_low: bool = True,
         wake_active_low: bool = True,
         led_active_low: bool = False,
+        chain: Chain | None = None,
         debounce_ms: float = 20,
         edges: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        _check_numbers({"button": button, "wake": wake, "led": led})
+        wires = {"chain.data": chain.data, "chain.clock": chain.clock} if chain else {}
+        _check_numbers({"button": button, "wake": wake, "led": led, **wires})
         self._clock = clock
         self._gpio = _load()
         self._claimed: list[int] = []
@@ -68,12 +73,15 @@ class GpioPanel:
         self._thread = threading.Thread(target=self._watch, name="panel", daemon=True)
         self._lines: dict[int, _Line] = {}
         self._light: Light | None = None
+        self._spi: Spi | None = None
         try:
             self._open_chip()
             self._claim_input("button", button, active_low, debounce_ms)
             if wake is not None:
                 self._claim_input("wake", wake, wake_active_low, debounce_ms)
-            if led is not None:
+            if chain is not None:
+                self._light = self._open_chain(chain)
+            elif led is not None:
                 self._light = self._claim_led(led, led_active_low)
         except PanelError:
             self.close()
@@ -115,6 +123,8 @@ class GpioPanel:
             self._thread.join()
         if self._light is not None:
             self._light.close()
+        if self._spi is not None:
+            self._spi.close()
         self._forget_edges()
         if self._claimed:
             self._gpio.cleanup(self._claimed)
@@ -140,6 +150,15 @@ class GpioPanel:
     def _claim_led(self, number: int, active_low: bool) -> Light:
         self._claim("led", number, self._gpio.OUT, initial=active_low)
         return Light(lambda on: self._gpio.output(number, on != active_low))
+
+    def _open_chain(self, chain: Chain) -> Light:
+        data, clock = chain.data, chain.clock
+        if data is None or clock is None:
+            self._spi = spi = Spi(chain.device)
+            return Light(lambda on: spi.send(chain.frame(on)))
+        for name, line in (("chain.data", data), ("chain.clock", clock)):
+            self._claim(name, line, self._gpio.OUT, initial=False)
+        return Light(lambda on: clock_out(chain.frame(on), data, clock, self._gpio.output))
 
     def _claim(self, name: str, number: int, direction: int, **how: Any) -> None:
         try:

@@ -53,6 +53,12 @@ def test_the_owner_wins_over_the_board_and_the_origin_is_known(tmp_path: Path) -
         (OWNER.replace("127.0.0.1", "127.0.0.1.evil.org"), "is not encrypted"),
         (OWNER + '[audio.input]\ndevice = ""\n', "audio.input.device is missing; `pressel devices`"),
         (OWNER + '[panel]\ndriver = "gpio"\n', "panel.button is missing"),
+        (
+            OWNER.replace("simulated", "i2s-mems-pair") + "[panel]\nbutton = 20\n",
+            'config.toml: board "i2s-mems-pair": panel.button is GPIO 20, which is the I2S microphone data: ',
+        ),
+        (OWNER + "[panel.apa102]\ndata = 5\n", "panel.apa102 needs both data and clock, or neither"),
+        (OWNER + '[panel.apa102]\ncolour = "red"\n', "panel.apa102.colour; did you mean color?"),
         (OWNER.replace("simulated", "simulatde"), 'there is no board "simulatde"; did you mean simulated?'),
         (
             OWNER.replace("[talk]", 'kind = "unmute"\ncodec = "g711_ulaw"\n[talk]'),
@@ -140,3 +146,20 @@ def test_the_token_comes_from_a_private_file_or_a_credential(
         read_token(BackendConfig())
     (tmp_path / "pressel_token").write_text("pst_2")
     assert read_token(BackendConfig()) == "pst_2"
+
+
+def test_a_board_file_that_claims_an_i2s_pin_is_named_with_the_key_and_the_owner(tmp_path: Path) -> None:
+    board = tmp_path / "board.toml"
+    board.write_text('name = "mine"\n[panel]\ndriver = "gpio"\nbutton = 18\n')
+    with pytest.raises(ConfigError) as told:
+        loaded(tmp_path, OWNER, board)
+    assert str(told.value).startswith(
+        f'{board}: board "mine": panel.button is GPIO 18, which is the I2S bit clock'
+    )
+    assert "\n" not in str(told.value)
+
+
+def test_the_lines_of_an_led_chain_are_checked_as_the_others_are(tmp_path: Path) -> None:
+    chain = '[panel]\nbutton = 5\nlight = "apa102"\n[panel.apa102]\ndata = 5\nclock = 6\n'
+    with pytest.raises(ConfigError, match=r"panel.apa102.data is GPIO 5, which is panel.button"):
+        loaded(tmp_path, OWNER + chain)

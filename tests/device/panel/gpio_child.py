@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from device.errors import PanelError
+from device.panel.apa102 import Chain
 from device.panel.gpio import GpioPanel
 
 
@@ -34,6 +35,8 @@ def edge(line: str, active: bool, at: float) -> None:
 
 def main(options: dict[str, Any]) -> None:
     refused = options.pop("refuse_edges", False)
+    if "chain" in options:
+        options["chain"] = Chain(**options["chain"])
     try:
         panel = GpioPanel(**options)
     except PanelError as error:

@@ -222,3 +222,24 @@ def test_a_missing_package_and_the_empty_stub_of_one(tmp_path: Path, stub: str) 
     (tmp_path / "RPi" / "__init__.py").write_text("")
     (tmp_path / "RPi" / "GPIO.py").write_text(stub)
     assert refusal(tmp_path, PYTHONPATH=str(tmp_path)).endswith("sudo apt-get install python3-rpi-lgpio")
+
+
+def test_a_chain_of_leds_is_clocked_out_on_its_lines_and_dark_at_the_end(make_rig: Any, until: Any) -> None:
+    chain = {"leds": 3, "color": (255, 255, 255), "brightness": 31, "data": 5, "clock": 6}
+    with make_rig(led=None, chain=chain) as rig:
+        rig.show("listening")
+        until(lambda: [level for _, level in rig.chip.outputs(6)].count(1) == 136)
+        ones = [level for _, level in rig.chip.outputs(5)].count(1)
+        assert ones == 3 * 32
+        rig.close()
+        assert [level for _, level in rig.chip.outputs(5)].count(1) == ones + 3 * 3
+
+
+def test_a_chain_on_spi_gets_frames_and_is_dark_at_the_end(make_rig: Any, tmp_path: Path) -> None:
+    wire = tmp_path / "spidev0.0"
+    wire.touch()
+    chain = {"leds": 1, "color": (9, 8, 7), "brightness": 31, "device": str(wire)}
+    with make_rig(led=None, chain=chain) as rig:
+        rig.show("listening")
+        rig.close()
+        assert wire.read_bytes() == bytes(4) + b"\xff\x07\x08\x09" + bytes(5) + b"\xe0" + bytes(4)
