@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 import wave
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,3 +144,19 @@ def test_what_is_in_the_file_already_may_be_past(wav: Callable[..., Path]) -> No
         file.write(np.full(RATE, 9, np.int16).tobytes())
     assert set(source.read(RATE // 50).flat) == {9}
     source.close()
+
+
+def test_a_long_silence_costs_no_memory(tmp_path: Path) -> None:
+    out = WavOutput(tmp_path / "out.wav", 48_000)
+    out._started_at -= 600
+    tracemalloc.start()
+    out.write(np.ones(240, np.int16))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    out.close()
+    assert peak < 1 << 20
+    with wave.open(str(tmp_path / "out.wav")) as file:
+        heard = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+    assert abs(len(heard) - 600 * 48_000) < 48_000
+    assert not heard[: 599 * 48_000].any()
+    assert heard[-240:].all()
