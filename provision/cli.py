@@ -28,6 +28,8 @@ exit status: 0 all well, 1 a device failed, 2 usage
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = _parser().parse_args(argv)
+    if options.over_ssh:
+        _patch()
     # Each command's module loads what it needs: `media` needs no SSH.
     command = importlib.import_module(f"provision.{options.module}")
     try:
@@ -40,6 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             "\npressel-fleet: stopped; the same command again goes on where this one ended", file=sys.stderr
         )
         return 130
+
+
+def _patch() -> None:
+    """Let gevent take the standard library's place, before anything that uses sockets is imported."""
+    from gevent import monkey  # noqa: PLC0415
+
+    monkey.patch_all()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,7 +82,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_selection(run)
     run.add_argument("words", nargs="+", metavar="CMD", help="the command, after --")
+    _add_media(commands)
     return parser
+
+
+def _add_media(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    media = _command(
+        commands,
+        "media",
+        "tell a freshly flashed card what its device is: login, Wi-Fi, board, claim, release",
+        [
+            "media --device kitchen-1 --boot /media/$USER/bootfs --dry-run",
+            "media --device kitchen-1 --boot /media/$USER/bootfs",
+        ],
+    )
+    media.add_argument("--device", required=True, metavar="NAME", help="one of the inventory's devices")
+    media.add_argument(
+        "--boot", required=True, type=Path, metavar="DIR", help="where the card's boot partition is mounted"
+    )
+    media.add_argument("--dry-run", action="store_true", help="show what would be written, secrets masked")
+    media.add_argument("--replace", action="store_true", help="write over settings that somebody else made")
 
 
 def _command(
@@ -87,7 +115,7 @@ def _command(
         epilog=f"examples:\n{shown}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(module=name)
+    command.set_defaults(module=name, over_ssh=False)
     command.add_argument(
         "--inventory", type=Path, default=Path("fleet.toml"), metavar="FILE", help="default: fleet.toml"
     )
@@ -96,6 +124,7 @@ def _command(
 
 
 def _add_selection(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(over_ssh=True)
     command.add_argument(
         "--limit", metavar="PICKS", help="names, groups or globs, with commas between; default: all"
     )

@@ -1,0 +1,139 @@
+"""What a device needs: its facts beside the inventory's wish; a pure comparison but for reading secrets."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from provision.errors import SecretError
+from provision.facts import json_of, text_of
+from provision.inventory import Target, render_config
+
+if TYPE_CHECKING:
+    from provision.release import Release
+
+TOKEN_FILE, CLAIM_FILE, CONFIG_FILE = "token", "claim.json", "config.toml"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What apply would do to a device. `steps`: in words, none when nothing is to change.
+
+    `files`: what goes beside the bundle, by name; it may hold secrets and is never shown. `problem`: why the
+    release cannot be installed there. `notes`: what the owner should know.
+    """
+
+    target: Target
+    version: str
+    steps: tuple[str, ...] = ()
+    diff: str = ""
+    problem: str = ""
+    notes: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+def make_plan(target: Target, release: Release, found: dict[str, str]) -> Plan:
+    """Compare a device's facts with the inventory. Raises SecretError for one that it needs and lacks."""
+    version = found.get("current", "")
+    if found.get("arch") != release.arch:
+        problem = f"the bundle is for {release.arch}, the device is {found.get('arch', 'unknown')}"
+        return Plan(target, version, problem=problem)
+    wanted = render_config(target)
+    have = text_of(found, "config")
+    files = {CONFIG_FILE: wanted}
+    steps = [*_release_steps(release, found), *_board_steps(target, found)]
+    if have != wanted:
+        steps.append("write config.toml" if have is None else "change config.toml")
+    steps += _secret_steps(target, found, files)
+    service = found.get("service", "unknown")
+    if not steps and service != "active":
+        steps.append(f"start the service, which is {service}")
+    notes = ("a reboot is needed for config.txt",) if "reboot" in found else ()
+    return Plan(target, version, tuple(steps), _diff(have, wanted), notes=notes, files=files)
+
+
+def _release_steps(release: Release, found: dict[str, str]) -> list[str]:
+    current = found.get("current")
+    if current is None:
+        return [f"install {release.version}"]
+    if current != release.version:
+        return [f"update {current} to {release.version}"]
+    return [f"settle {current}, which has not passed its gate"] if "trial" in found else []
+
+
+def _board_steps(target: Target, found: dict[str, str]) -> list[str]:
+    text = text_of(found, "board")
+    if text is None:
+        return [f"set the board {target.board}"]
+    try:
+        board = str(tomllib.loads(text).get("name", ""))
+    except tomllib.TOMLDecodeError:
+        board = "unreadable"
+    return [] if board == target.board else [f"change the board from {board} to {target.board}"]
+
+
+def _secret_steps(target: Target, found: dict[str, str], files: dict[str, str]) -> list[str]:
+    """Return the steps, and put what they need into `files`."""
+    steps = []
+    if target.token:
+        token = target.token.read() + "\n"
+        if found.get("token") != _sha256(token):
+            files[TOKEN_FILE] = token
+            steps.append("write the token")
+    if target.claim and not _enrolled(target, found):
+        claim = _claim(target, target.claim.read())
+        if found.get("claim") != _sha256(claim):
+            files[CLAIM_FILE] = claim
+            steps.append("hand over the claim")
+    return steps
+
+
+def _enrolled(target: Target, found: dict[str, str]) -> bool:
+    """Whether it has an identity with this companion under this name; its claim is then spent."""
+    identity = json_of(found, "identity")
+    return identity.get("name") == target.name and _same(identity.get("url"), _companion(target))
+
+
+def _claim(target: Target, text: str) -> str:
+    """Return the claim file as it goes to the device; one from another companion is refused."""
+    assert target.claim  # noqa: S101 - the caller has read it
+    try:
+        claim = json.loads(text)
+        url, complete = claim["url"], isinstance(claim["claim"], str)
+    except (ValueError, KeyError, TypeError):
+        url, complete = None, False
+    if not complete:
+        raise SecretError(
+            f"{target.claim.name}: {target.claim.source} is no claim: make one with "
+            f"pressel-companion claims new {target.name} --out FILE"
+        )
+    if not _same(url, _companion(target)):
+        raise SecretError(
+            f"{target.claim.name}: it is for {url}, and the device's companion is {_companion(target)}"
+        )
+    return text + "\n"
+
+
+def _companion(target: Target) -> str:
+    return str(target.config["backend"]["url"])
+
+
+def _same(one: object, other: str) -> bool:
+    return isinstance(one, str) and one.rstrip("/") == other.rstrip("/")
+
+
+def _diff(have: str | None, wanted: str) -> str:
+    if have == wanted:
+        return ""
+    lines = (have or "").splitlines(), wanted.splitlines()
+    return "\n".join(
+        difflib.unified_diff(*lines, "config.toml on the device", "config.toml wanted", lineterm="", n=1)
+    )
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.replace("\n", "").encode()).hexdigest()  # as the facts do

@@ -1,0 +1,219 @@
+"""Devices reached over SSH, many at a time: pyinfra's state, and one line for whatever goes wrong with one.
+
+gevent must have patched the standard library before this is imported (provision/cli.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pyinfra.api.config import Config
+from pyinfra.api.exceptions import ConnectError, PyinfraError
+from pyinfra.api.inventory import Inventory
+from pyinfra.api.operation import add_op
+from pyinfra.api.operations import run_ops
+from pyinfra.api.state import BaseStateCallback, State
+from pyinfra.connectors.sshuserclient.client import get_host_keys
+
+from provision.errors import InventoryError
+from provision.facts import CALL_S, NO_SUDO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pyinfra.api.facts import FactBase
+    from pyinfra.api.host import Host
+    from pyinfra.api.operation import OperationMeta
+
+    from provision.inventory import Target
+
+CONNECT_S = 10
+KEEP_ALIVE_S = 10
+SILENT_S = 40  # after so long without an acknowledgement a connection counts as broken
+
+# What pyinfra logs is told in the report instead, a line for each device.
+logging.getLogger("pyinfra").addHandler(logging.NullHandler())
+logging.getLogger("pyinfra").propagate = False
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+
+class Session:
+    """Connections to some devices while the context is open.
+
+    `failures`: why a device is out, by name; it is asked nothing more. `watch` is told a device's name and
+    what is done to it now.
+    """
+
+    def __init__(
+        self, targets: Sequence[Target], parallel: int, watch: Callable[[str, str], None] | None = None
+    ) -> None:
+        self.failures: dict[str, str] = {}
+        self._targets = {target.name: target for target in targets}
+        check_keys(targets)
+        names = [(target.name, _ssh_data(target)) for target in targets]
+        config = Config(CONNECT_TIMEOUT=CONNECT_S, PARALLEL=min(parallel, max(1, len(names))))
+        # No dry run by pyinfra: what is to change was found out by facts before.
+        self._state = State(Inventory((names, {})), config, check_for_changes=False)
+        self._state.add_callback_handler(_Watcher(watch))
+        self._hosts: dict[str, Host] = {host.name: host for host in self._state.inventory}
+
+    def __enter__(self) -> Self:
+        get_host_keys.cache.clear()  # else a key seen a moment ago counts as new
+        self._each(list(self._hosts), self._connect)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for host in self._hosts.values():
+            client = _client(host)
+            if client:
+                client.close()
+
+    @property
+    def alive(self) -> list[str]:
+        """The names of the devices that nothing went wrong with."""
+        return [name for name in self._targets if name not in self.failures]
+
+    def facts(self, fact: type[FactBase[Any]]) -> dict[str, Any]:
+        """Ask every device that is alive, and return the answers by name."""
+        found: dict[str, Any] = {}
+
+        def ask(name: str) -> None:
+            answer = self._hosts[name].get_fact(fact, _timeout=CALL_S)
+            if answer:
+                found[name] = answer
+            else:
+                self.failures[name] = self._why_silent(name)
+
+        self._each(self.alive, ask)
+        return found
+
+    def shell(self, command: str, timeout_s: float | None, done: Callable[[str, bool, Any], None]) -> None:
+        """Run it on every device; `done` gets the name, whether it ended with 0, and the output."""
+
+        def run(name: str) -> None:
+            well, output = self._hosts[name].run_shell_command(command, _timeout=timeout_s)
+            if not well and not self.connected(name):
+                self.failures[name] = "the SSH connection broke while the command ran"
+            done(name, well, output)
+
+        self._each(self.alive, run)
+
+    def operate(self, operation: Any, names: Sequence[str], **arguments: Any) -> dict[str, OperationMeta]:
+        """Add an operation of pyinfra for these devices; `run` carries it out."""
+        hosts = [self._hosts[name] for name in names if name not in self.failures]
+        metas: dict[Host, OperationMeta] = (
+            add_op(self._state, operation, host=hosts, **arguments) if hosts else {}
+        )
+        return {host.name: meta for host, meta in metas.items()}
+
+    def run(self) -> None:
+        """Carry out the operations, each on all its devices at a time; who fails gets no further one."""
+        try:
+            run_ops(self._state)
+        except PyinfraError as error:
+            if self._state.active_hosts:
+                raise
+            del error  # all have failed: each one's operation says how
+
+    def connected(self, name: str) -> bool:
+        """Whether a device's connection still stands."""
+        client = _client(self._hosts[name])
+        transport = client.get_transport() if client else None
+        return bool(transport and transport.is_active())
+
+    def _each(self, names: Sequence[str], do: Callable[[str], None]) -> None:
+        """Do it for several at a time; what goes wrong with one becomes its line."""
+
+        def guarded(name: str) -> None:
+            try:
+                do(name)
+            except (PyinfraError, OSError, EOFError, ValueError) as error:
+                self.failures[name] = _explain(self._targets[name], error)
+
+        self._state.pool.map(guarded, names)
+
+    def _connect(self, name: str) -> None:
+        host = self._hosts[name]
+        host.connect(show_errors=False, raise_exceptions=True)
+        transport = _client(host).get_transport()
+        transport.set_keepalive(KEEP_ALIVE_S)
+        # A peer that is gone without a word: the keep-alives stay unacknowledged, and the kernel gives up.
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_S * 1000)
+        self._state.activate_host(host)
+
+    def _why_silent(self, name: str) -> str:
+        if not self.connected(name):
+            return "the SSH connection broke while it was asked for its state"
+        _, output = self._hosts[name].run_shell_command("sudo -n true 2>/dev/null || echo " + NO_SUDO)
+        if NO_SUDO in output.stdout_lines:
+            user = self._targets[name].ssh.user
+            return f"{user} may not use sudo without a password: allow it in /etc/sudoers.d, or set ssh.user"
+        return f"it did not say its state within {CALL_S} s"
+
+
+class _Watcher(BaseStateCallback):
+    """Tells which operation runs where."""
+
+    def __init__(self, watch: Callable[[str, str], None] | None) -> None:
+        self._watch = watch
+
+    def operation_host_start(  # type: ignore[override]  # the base's is static, and called on an instance
+        self, state: State, host: Host, op_hash: str
+    ) -> None:
+        if self._watch and op_hash in state.ops[host]:
+            self._watch(host.name, ", ".join(state.get_op_meta(op_hash).names))
+
+
+def _client(host: Host) -> Any:
+    """Return the host's paramiko client, None before it is connected."""
+    return getattr(host.connector, "client", None)
+
+
+def check_keys(targets: Sequence[Target]) -> None:
+    """Refuse a key file that is not there, and make the known_hosts files. Raises InventoryError."""
+    for target in targets:
+        key, known = target.ssh.key_file, Path(target.ssh.known_hosts_file)
+        if key and not Path(key).is_file():
+            raise InventoryError(f"{target.name}: ssh.key_file {key} is missing: make it with ssh-keygen")
+        try:
+            known.parent.mkdir(parents=True, exist_ok=True)
+            known.touch(mode=0o600)
+        except OSError as error:
+            raise InventoryError(f"{target.name}: ssh.known_hosts_file {known}: {error.strerror}") from None
+
+
+def _ssh_data(target: Target) -> dict[str, Any]:
+    ssh = target.ssh
+    data = {
+        "ssh_hostname": target.host,
+        "ssh_port": ssh.port,
+        "ssh_user": ssh.user,
+        "ssh_known_hosts_file": ssh.known_hosts_file,
+        "ssh_strict_host_key_checking": "accept-new",
+        "ssh_config_file": os.devnull,  # the inventory says it all
+        "ssh_paramiko_connect_kwargs": {"banner_timeout": CONNECT_S * 2, "auth_timeout": CONNECT_S * 2},
+    }
+    return data | ({"ssh_key": ssh.key_file} if ssh.key_file else {})
+
+
+def _explain(target: Target, error: BaseException) -> str:
+    """Return one line: what is wrong, and the mend."""
+    said = " ".join(str(part) for part in error.args) or type(error).__name__
+    where = f"{target.host} port {target.ssh.port}"
+    if "host key" in said.lower():
+        entry = target.host if target.ssh.port == 22 else f"[{target.host}]:{target.ssh.port}"
+        return (
+            f"the SSH host key of {where} has changed since it was first seen: if the device was set up "
+            f"anew, ssh-keygen -f {target.ssh.known_hosts_file} -R '{entry}'"
+        )
+    if said.startswith("Authentication error"):
+        return f"{target.ssh.user} is not let in at {where}: put the key's public half into authorized_keys"
+    if isinstance(error, ConnectError):
+        return f"cannot be reached at {where}: {said}"
+    if "is encrypted" in said:
+        return f"{target.ssh.key_file} has a passphrase: load it with ssh-add and leave ssh.key_file out"
+    return f"{said} ({where})"
