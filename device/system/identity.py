@@ -126,6 +126,9 @@ class Identity:
 
     def claim(self) -> Claim | None:
         """Return the claim that lies there to be used."""
+        with suppress(OSError):
+            if (self._folder / CLAIM).read_bytes().startswith(b"\0"):
+                self.destroy_claim()  # the power was cut while it was being overwritten
         return self._read(CLAIM, _claim)
 
     def put_claim(self, claim: Claim) -> None:
@@ -236,10 +239,11 @@ def destroy(path: Path, disk: Disk | None = None) -> None:
     with _writing(path.parent):
         if not path.exists():
             return
-        size = path.stat().st_size
+        zeros = bytes(path.stat().st_size)
         fd = os.open(path, os.O_WRONLY)
         try:
-            disk.write(fd, bytes(size))
+            while zeros:
+                zeros = zeros[disk.write(fd, zeros) :]
             disk.sync(fd)
         finally:
             os.close(fd)
