@@ -113,9 +113,26 @@ def _record_commands(commands: Any) -> None:
         ["pressel bundle", "pressel bundle --out report.tar.gz"],
     )
     bundle.add_argument("--out", type=Path, help="the archive (default: a dated name in this folder)")
-    for parser in (ledger, bundle):
+    gate = _command(
+        commands,
+        "gate",
+        _gate,
+        "watch the running daemon and tell whether it is fit to stay",
+        ["pressel gate", "pressel gate --seconds 10 --json"],
+    )
+    gate.add_argument(
+        "--seconds", type=_seconds, default=60.0, help="how long its sound is watched (default: 60)"
+    )
+    for parser in (ledger, bundle, gate):
         _config_options(parser)
         _json_option(parser)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError("1 to 3600")
+    return seconds
 
 
 def _described(
@@ -152,7 +169,7 @@ def _ctl_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "verb",
         choices=[
-            *("press", "release", "tap", "wake", "say", "status", "transcript", "volume"),
+            *("press", "release", "tap", "wake", "say", "status", "check", "transcript", "volume"),
             *("mute", "unmute", "forget", "watch", "quit"),
         ],
     )
@@ -238,7 +255,8 @@ def _ctl(options: argparse.Namespace) -> int:
         for event in watch(socket):
             print(json.dumps(event), flush=True)
         return 0
-    answer = request(socket, {"cmd": options.verb, **_argument(options.verb, options.value)})
+    patience_s = 20 if options.verb == "check" else 5  # it asks the companion
+    answer = request(socket, {"cmd": options.verb, **_argument(options.verb, options.value)}, patience_s)
     if options.json:
         print(json.dumps(answer, indent=2))
     elif answer.get("ok"):
@@ -293,6 +311,26 @@ def _bundle(options: argparse.Namespace) -> int:
     else:
         print(f"{out}: {', '.join(packed)}\nSecrets were removed; look into it before you send it.")
     return 0
+
+
+def _gate(options: argparse.Namespace) -> int:
+    from device.gate import watch_over  # noqa: PLC0415 # only what this command needs
+
+    def say(where: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\x1b[Kwatching: {where}", end="", file=sys.stderr, flush=True)
+
+    verdict = watch_over(_socket_of(options), options.seconds, say)
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    if options.json:
+        print(json.dumps(verdict.facts(), indent=2))
+    elif verdict.reasons:
+        print("\n".join(verdict.reasons))
+    else:
+        known = verdict.note or f"the companion knows it as {verdict.device}"
+        print(f"fit: version {verdict.version}, {verdict.blocks_per_s} blocks a second; {known}")
+    return 1 if verdict.reasons else 0
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ OWNER = 'board = "simulated"\n[backend]\nurl = "http://127.0.0.1:1"\ntoken_file 
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["config"], ["devices"], ["ctl"], ["ledger"], ["bundle"], ["demo"]]
+    "command", [[], ["run"], ["config"], ["devices"], ["ctl"], ["ledger"], ["bundle"], ["gate"], ["demo"]]
 )
 def test_every_command_has_help_with_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
