@@ -51,10 +51,12 @@ class Agent:
         self._line, self._heard = None, b""
 
     def ask(self, do: str, timeout_s: float = 30.0, **more: Any) -> dict[str, Any]:
-        """Ask one thing and return the answer. Raises GuestError."""
+        """Ask one thing and return the answer; the guest's clock is set by the way. Raises GuestError."""
         number = f"{os.getpid()}.{next(self._numbers)}"
         try:
-            self._dial().sendall(json.dumps({"id": number, "do": do, **more}).encode() + b"\n")
+            self._dial().sendall(
+                json.dumps({"id": number, "do": do, "time": time.time(), **more}).encode() + b"\n"
+            )
             answer = self._wait(number, time.monotonic() + timeout_s)
         except OSError as error:
             self.close()

@@ -1,7 +1,8 @@
 """The hand inside the virtual Pi: runs commands, pulls GPIO lines and watches them, for the host.
 
 One JSON object a line over a virtio serial port, each way. A request is {"id", "do", …}, its answer has the
-same id. What takes time is a job: "start" gives its number at once, "job" tells whether it has ended.
+same id. What takes time is a job: "start" gives its number at once, "job" tells whether it has ended. A request tells the
+host's time as well, and the clock here is set by it, as by a time server.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 _LINES = Path("/run/vpi/lines")  # names the folder of the simulated chip's lines
 _WATCH_S = 0.005
+_WRONG_S = 1.0
 _ALONE_S = 0.05  # between two looks for a host while none is connected
 
 _jobs: dict[int, dict[str, Any]] = {}
@@ -102,9 +104,15 @@ def _levels(number: int, until: float) -> list[tuple[float, int]]:
     return found
 
 
+def _set_clock(now: float) -> None:
+    if abs(now - time.time()) > _WRONG_S:
+        time.clock_settime(time.CLOCK_REALTIME, now)
+
+
 def _answer(line: bytes) -> bytes:
     try:
         ask = json.loads(line)
+        _set_clock(ask["time"])
         said = _try(lambda: _DOES[ask["do"]](ask))
         return json.dumps({"id": ask["id"], **said}).encode() + b"\n"
     except (ValueError, KeyError, TypeError):  # half a line of a host that went away
