@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CONFIG_TXT = """\
 # For more options and information see
@@ -40,11 +43,11 @@ dtoverlay=dwc2,dr_mode=host
 
 [all]
 """
-TRIXIE_LINE = "console=serial0,115200 console=tty1 root=PARTUUID=a1b2c3d4-02 rootfstype=ext4 fsck.repair=yes rootwait resize\n"
-BOOKWORM_LINE = (
-    "console=serial0,115200 console=tty1 root=PARTUUID=a1b2c3d4-02 rootfstype=ext4 fsck.repair=yes rootwait "
-    "quiet init=/usr/lib/raspberrypi-sys-mods/firstboot\n"
+_LINE = (
+    "console=serial0,115200 console=tty1 root=PARTUUID=a1b2c3d4-02 rootfstype=ext4 fsck.repair=yes rootwait"
 )
+TRIXIE_LINE = f"{_LINE} resize\n"
+BOOKWORM_LINE = f"{_LINE} quiet init=/usr/lib/raspberrypi-sys-mods/firstboot\n"
 _FIRMWARE = ["bootcode.bin", "start.elf", "start4.elf", "fixup4.dat", "kernel8.img", "kernel_2712.img"]
 _FIRMWARE += ["initramfs8", "initramfs_2712", "bcm2710-rpi-zero-2-w.dtb", "bcm2711-rpi-4-b.dtb"]
 _FIRMWARE += [
@@ -63,7 +66,7 @@ def trixie(folder: Path) -> Path:
     """Make the boot partition of a current image: cloud-init's files as it brings them."""
     _firmware(folder, TRIXIE_LINE)
     (folder / "user-data").write_text(
-        "#cloud-config\n\n# Set the host name\n#hostname: raspberrypi\n\n#ssh_pwauth: false\n"
+        "#cloud-config\n\n# The name\n#hostname: raspberrypi\n\n#ssh_pwauth: false\n"
     )
     (folder / "network-config").write_text("# netplan\n#network:\n#  version: 2\n")
     (folder / "meta-data").write_text("# NoCloud\ndsmode: local\ninstance_id: rpios-image\n")
@@ -83,9 +86,10 @@ def inventory(folder: Path, *, wifi: str = "default", more: str = "") -> Path:
     (folder / "secrets/claim").write_text(json.dumps({"url": URL, "claim": CLAIM}))
     (folder / "id.pub").write_text(f"# mine\n{KEY}\n")
     bundle(folder / "bundle.tar.gz")
+    password = 'password = { file = "secrets/wifi" }'
     network = {
-        "default": '[wifi]\nssid = "Café"\ncountry = "DE"\npassword = { file = "secrets/wifi" }\n',
-        "hidden": '[wifi]\nssid = "den"\ncountry = "GB"\nhidden = true\npassword = { file = "secrets/wifi" }\n',
+        "default": f'[wifi]\nssid = "Café"\ncountry = "DE"\n{password}\n',
+        "hidden": f'[wifi]\nssid = "den"\ncountry = "GB"\nhidden = true\n{password}\n',
         "open": '[wifi]\nssid = "guests"\ncountry = "FR"\n',
         "none": "",
     }[wifi]

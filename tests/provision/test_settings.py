@@ -1,0 +1,165 @@
+"""What a device is told, from the inventory: keys, radio network, claim and release, each checked."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provision import settings
+from provision.errors import FleetError, MediaError
+from provision.inventory import Fleet, load
+from provision.secret import Secret
+from tests.provision import cards
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def fleet(folder: Path, *, wifi: str = "default", replace: tuple[str, str] = ("", "")) -> Fleet:
+    """Return the inventory's fleet, with one text in its file replaced."""
+    file = cards.inventory(folder, wifi=wifi)
+    file.write_text(file.read_text().replace(*replace))
+    return load(file)
+
+
+def claim(folder: Path, text: str) -> Secret:
+    (folder / "claim").write_text(text)
+    return Secret("kitchen-1: claim", folder, "claim")
+
+
+def test_the_wifi_key_is_that_of_the_standard() -> None:
+    # IEEE 802.11i-2004, H.4.3: the standard's own examples.
+    assert (
+        settings.psk("IEEE", "password") == "f42c6fc52df0ebef9ebb4b90b38a5f902e83fe1b135a70e23aed762e9710a12e"
+    )
+    assert (
+        settings.psk("ThisIsASSID", "ThisIsAPassword")
+        == "0dc0d6eb90555ed6419756b9a15ec3e3209b63df707dd508d14581f8982721af"
+    )
+
+
+def test_login_time_zone_and_network_are_gathered(tmp_path: Path) -> None:
+    told = settings.gather(fleet(tmp_path), "kitchen-1")
+    assert (told.name, told.user, told.keys, told.timezone) == (
+        "kitchen-1",
+        "ops",
+        (cards.KEY,),
+        "Europe/Berlin",
+    )
+    assert told.wifi is not None
+    assert (told.wifi.ssid, told.wifi.country, told.wifi.hidden) == ("Café", "DE", False)
+    assert told.wifi.psk == settings.psk("Café", cards.PASSPHRASE)
+
+
+def test_no_repr_shows_the_wifi_key(tmp_path: Path) -> None:
+    told = settings.gather(fleet(tmp_path), "kitchen-1")
+    assert told.wifi is not None
+    assert told.wifi.psk not in repr(told)
+
+
+def test_an_open_network_and_none(tmp_path: Path) -> None:
+    guests = settings.gather(fleet(tmp_path, wifi="open"), "kitchen-1").wifi
+    assert guests is not None
+    assert guests.psk == ""
+    assert settings.gather(fleet(tmp_path, wifi="none"), "kitchen-1").wifi is None
+
+
+def test_a_key_of_64_digits_is_taken_as_it_is(tmp_path: Path) -> None:
+    owners = fleet(tmp_path)
+    (tmp_path / "secrets/wifi").write_text("AB" * 32)
+    told = settings.gather(owners, "kitchen-1")
+    assert told.wifi is not None
+    assert told.wifi.psk == "ab" * 32
+
+
+@pytest.mark.parametrize("password", ["short", "x" * 65, "pässwörter"])
+def test_what_is_no_passphrase_is_refused_without_being_quoted(tmp_path: Path, password: str) -> None:
+    owners = fleet(tmp_path)
+    (tmp_path / "secrets/wifi").write_text(password)
+    with pytest.raises(MediaError, match="8 to 63 plain characters") as refused:
+        settings.gather(owners, "kitchen-1")
+    assert password not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n", "is a private key: name the one that ends in .pub"),
+        ("hello\n", "no public SSH key"),
+    ],
+)
+def test_what_is_no_public_key_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    owners = fleet(tmp_path)
+    (tmp_path / "id.pub").write_text(text)
+    with pytest.raises(MediaError, match=says):
+        settings.gather(owners, "kitchen-1")
+
+
+def test_a_key_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    owners = fleet(tmp_path)
+    (tmp_path / "id.pub").unlink()
+    with pytest.raises(MediaError, match=r"authorized_keys_files: .*id\.pub is missing"):
+        settings.gather(owners, "kitchen-1")
+
+
+def test_an_unknown_time_zone_gets_the_nearest(tmp_path: Path) -> None:
+    owners = fleet(tmp_path, replace=("Europe/Berlin", "Europe/Berlyn"))
+    with pytest.raises(MediaError, match="Europe/Berlin"):
+        settings.gather(owners, "kitchen-1")
+
+
+def test_a_claim_is_passed_on(tmp_path: Path) -> None:
+    text = settings.read_claim(
+        claim(tmp_path, json.dumps({"url": f"{cards.URL}/", "claim": "c1"})), cards.URL
+    )
+    assert json.loads(text) == {"url": f"{cards.URL}/", "claim": "c1"}
+
+
+@pytest.mark.parametrize("text", ["c1", "[]", '{"url": "x"}', "{"])
+def test_what_is_no_claim_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(MediaError, match=r"holds no claim: make one with `pressel-companion claims new"):
+        settings.read_claim(claim(tmp_path, text), cards.URL)
+
+
+def test_a_claim_of_another_companion_is_refused(tmp_path: Path) -> None:
+    other = claim(tmp_path, json.dumps({"url": "https://elsewhere.example", "claim": "c1"}))
+    with pytest.raises(MediaError, match=r"it is for https://elsewhere\.example") as refused:
+        settings.read_claim(other, cards.URL)
+    assert "c1" not in str(refused.value)
+
+
+def test_a_bundle_is_known_by_what_it_says_of_itself(tmp_path: Path) -> None:
+    found = settings.open_bundle(fleet(tmp_path))
+    assert (found.file, found.name) == (tmp_path / "bundle.tar.gz", "pressel-0.2.0-aarch64.tar.gz")
+
+
+def test_a_bundle_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    owners = fleet(tmp_path)
+    cards.bundle(tmp_path / "bundle.tar.gz", arch="x86_64")
+    with pytest.raises(MediaError, match="is for x86_64: a Pi needs --arch aarch64"):
+        settings.open_bundle(owners)
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing packed", b"half"])
+def test_half_a_bundle_is_refused(tmp_path: Path, content: bytes) -> None:
+    owners = fleet(tmp_path)
+    whole = (tmp_path / "bundle.tar.gz").read_bytes()
+    (tmp_path / "bundle.tar.gz").write_bytes(whole[: len(whole) // 2] if content == b"half" else content)
+    with pytest.raises(MediaError, match="is no whole bundle: make it with script/bundle"):
+        settings.open_bundle(owners)
+
+
+def test_a_version_that_would_leave_the_folder_is_refused(tmp_path: Path) -> None:
+    owners = fleet(tmp_path)
+    cards.bundle(tmp_path / "bundle.tar.gz", version="../../0.2")
+    with pytest.raises(MediaError, match="is no whole bundle"):
+        settings.open_bundle(owners)
+
+
+def test_no_bundle_is_told_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(FleetError, match=r"fleet\.bundle is missing: run script/bundle"):
+        settings.open_bundle(fleet(tmp_path, replace=('bundle = "bundle.tar.gz"', "")))
+    with pytest.raises(FleetError, match=r"none\.tar\.gz is missing: make it with script/bundle"):
+        settings.open_bundle(fleet(tmp_path, replace=("bundle.tar.gz", "none.tar.gz")))
