@@ -399,12 +399,12 @@ def _check_backend(backend: BackendConfig, owner: Path) -> None:
 
 
 def flatten(config: msgspec.Struct, prefix: str = "") -> dict[str, Any]:
-    """Return every dotted key with its value."""
+    """Return every dotted key with its value, as JSON has it."""
     found: dict[str, Any] = {}
     for field in msgspec.structs.fields(config):
         value = getattr(config, field.name)
         if isinstance(value, msgspec.Struct):
             found |= flatten(value, f"{prefix}{field.name}.")
         else:
-            found[f"{prefix}{field.name}"] = value
+            found[f"{prefix}{field.name}"] = msgspec.to_builtins(value)
     return found
