@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import shlex
 import time
 from typing import TYPE_CHECKING, Any
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 
     from provision.planning import Plan
     from provision.release import Release
-    from provision.report import Progress
+    from provision.report import Progress, Result
 
 # Belongs to the login, 0700: what is sent goes there without a detour through /tmp.
 STAGE = "/var/cache/pressel-fleet"
 INSTALL_S = 1800  # a first install fetches Debian packages and makes a venv on a slow card
-ROLLED_BACK, NO_SPACE = 3, 28
+ROLLED_BACK = 3
 _OPTIONS = {CONFIG_FILE: "--config", CLAIM_FILE: "--claim", TOKEN_FILE: "--token-file"}
+_NO_REASON = ("changed ", "install.sh: ", "reboot needed")  # what the installer says beside the gate's words
 _MADE = f'install -d -m 700 -o "${{SUDO_USER:-root}}" {STAGE}'
 
 
@@ -67,6 +69,11 @@ exit "$status"
 """
 
 
+def gate_script(gate_s: int) -> str:
+    """Return the shell script that has an installed release prove itself again."""
+    return f"/opt/pressel/current/bin/pressel gate --seconds {max(1, gate_s)}"
+
+
 def _operations(
     session: Session, plans: Sequence[Plan], release: Release, gate_s: int
 ) -> dict[str, list[tuple[str, OperationMeta]]]:
@@ -78,7 +85,7 @@ def _operations(
             done[device].append((name, meta))
 
     bundle = release.path.name
-    everyone = [plan.target.name for plan in plans]
+    everyone = [plan.target.name for plan in plans if not plan.gate_only]
     add(server.shell, everyone, "make room", commands=[as_root(_MADE)], _timeout=60)
     sending = f"send {bundle} ({release.size_mb:.0f} MB)"
     add(files.put, everyone, sending, src=str(release.path), dest=f"{STAGE}/{bundle}")
@@ -95,9 +102,9 @@ def _operations(
                     mode="600",
                 )
     for plan in plans:
-        command = as_root(install_script(plan, bundle, gate_s))
+        script = gate_script(gate_s) if plan.gate_only else install_script(plan, bundle, gate_s)
         name = f"{'; '.join(plan.steps)}, then {gate_s} s of gate"
-        add(server.shell, [plan.target.name], name, commands=[command], _timeout=INSTALL_S + gate_s)
+        add(server.shell, [plan.target.name], name, commands=[as_root(script)], _timeout=INSTALL_S + gate_s)
     return done
 
 
@@ -115,18 +122,26 @@ def _outcome(
             detail = f"the SSH connection broke during: {what}; apply again goes on from there"
             return Outcome(name, "failed", plan.version, detail, plan.steps)
         return failure(plan, what, lines)
+    if plan.gate_only:
+        return Outcome(name, "unchanged", plan.version, "passed its gate")
     return Outcome(name, "changed", release.version, "; ".join((*plan.steps, *plan.notes)), plan.steps)
 
 
 def failure(plan: Plan, what: str, lines: Sequence[str]) -> Outcome:
     """Return what an operation that ended badly says for itself."""
-    status = exit_status(lines)
-    said = [line.strip() for line in lines if line.strip() and not line.startswith("exit ")]
-    if status == ROLLED_BACK:
-        reasons = "; ".join(said[-3:])
-        return Outcome(plan.target.name, "rolled back", plan.version, reasons, plan.steps)
-    why = said[-1] if said else "without a word, or not in time"
-    return Outcome(plan.target.name, "failed", plan.version, f"{what}: {why}", plan.steps)
+    result: Result = "rolled back" if exit_status(lines) == ROLLED_BACK else "failed"
+    why = "; ".join(reasons(lines)) or "without a word, or not in time"
+    detail = why if result == "rolled back" else f"{what}: {why}"
+    return Outcome(plan.target.name, result, plan.version, detail, plan.steps)
+
+
+def reasons(lines: Sequence[str]) -> list[str]:
+    """Return what the gate had against it, and the installer's last word."""
+    said = [line.strip() for line in lines if line.strip() and not line.startswith(("exit ", "sudo: "))]
+    last = said[-1:]
+    start = next((number for number, line in enumerate(said) if line.startswith("gate: ")), len(said))
+    against = itertools.takewhile(lambda line: not line.startswith(_NO_REASON), said[start + 1 :])
+    return [line.removeprefix("install.sh: ") for line in (*against, *last)]
 
 
 def exit_status(lines: Sequence[str]) -> int | None:

@@ -29,7 +29,12 @@ text config /etc/pressel/config.toml
 sum token /etc/pressel/credentials/token
 sum claim /var/lib/pressel/claim.json
 text identity /var/lib/pressel/identity.json
-echo "service=$(systemctl is-active pressel.service 2>/dev/null)"
+service=$(systemctl is-active pressel.service 2>/dev/null)
+echo "service=$service"
+pressel=/opt/pressel/current/bin/pressel
+if [ "$service" = active ] && [ -x $pressel ]; then
+  echo "check=$(timeout 20 $pressel ctl check --json 2>/dev/null | base64 -w0)"
+fi
 [ -e /run/pressel-reboot-needed ] && echo reboot=yes
 true
 """
@@ -39,11 +44,7 @@ _HEALTH = (
 echo "up_s=$(cut -d. -f1 /proc/uptime)"
 echo "restarts=$(systemctl show --value --property=NRestarts pressel.service 2>/dev/null)"
 echo "disk_free_mb=$(df -Pm / | awk 'NR==2 {print $4}')"
-pressel=/opt/pressel/current/bin/pressel
-if [ -x $pressel ]; then
-  echo "status=$(timeout 10 $pressel ctl status --json 2>/dev/null | base64 -w0)"
-  echo "check=$(timeout 20 $pressel ctl check --json 2>/dev/null | base64 -w0)"
-fi
+[ -x $pressel ] && echo "status=$(timeout 10 $pressel ctl status --json 2>/dev/null | base64 -w0)"
 true
 """
 )

@@ -9,7 +9,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 unit=pressel-first-boot.service
 unit_file=/etc/systemd/system/$unit
 work=/var/tmp/pressel-first-boot
-clock_wait_s=120
+clock_wait_s=${CLOCK_WAIT_S:-120}
 
 enable() {
   # install.sh ends with 2 or 4 where trying again is of no use: wrong usage, wrong machine.

@@ -24,7 +24,8 @@ class Plan:
     """What apply would do to a device. `steps`: in words, none when nothing is to change.
 
     `files`: what goes beside the bundle, by name; it may hold secrets and is never shown. `problem`: why the
-    release cannot be installed there. `notes`: what the owner should know.
+    release cannot be installed there. `notes`: what the owner should know. `gate_only`: all is installed, and
+    has to show that it works.
     """
 
     target: Target
@@ -33,6 +34,7 @@ class Plan:
     diff: str = ""
     problem: str = ""
     notes: tuple[str, ...] = ()
+    gate_only: bool = False
     files: dict[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -44,16 +46,17 @@ def make_plan(target: Target, release: Release, found: dict[str, str]) -> Plan:
         return Plan(target, version, problem=problem)
     wanted = render_config(target)
     have = text_of(found, "config")
-    files = {CONFIG_FILE: wanted}
+    files = {} if have == wanted else {CONFIG_FILE: wanted}
     steps = [*_release_steps(release, found), *_board_steps(target, found)]
     if have != wanted:
         steps.append("write config.toml" if have is None else "change config.toml")
     steps += _secret_steps(target, found, files)
-    service = found.get("service", "unknown")
-    if not steps and service != "active":
-        steps.append(f"start the service, which is {service}")
+    gate_only = not steps and found.get("service") == "active"
+    steps += [] if steps else _health_steps(found)
     notes = ("a reboot is needed for config.txt",) if "reboot" in found else ()
-    return Plan(target, version, tuple(steps), _diff(have, wanted), notes=notes, files=files)
+    return Plan(
+        target, version, tuple(steps), _diff(have, wanted), notes=notes, gate_only=gate_only, files=files
+    )
 
 
 def _release_steps(release: Release, found: dict[str, str]) -> list[str]:
@@ -74,6 +77,15 @@ def _board_steps(target: Target, found: dict[str, str]) -> list[str]:
     except tomllib.TOMLDecodeError:
         board = "unreadable"
     return [] if board == target.board else [f"change the board from {board} to {target.board}"]
+
+
+def _health_steps(found: dict[str, str]) -> list[str]:
+    """Return what is to be done where all is installed: nothing, when it works."""
+    service = found.get("service") or "unknown"
+    if service != "active":
+        return [f"start the service, which is {service}"]
+    check = json_of(found, "check")
+    return [] if check.get("ok") else [f"look again: {check.get('error', 'the daemon does not answer')}"]
 
 
 def _secret_steps(target: Target, found: dict[str, str], files: dict[str, str]) -> list[str]:

@@ -82,7 +82,7 @@ class Session:
         found: dict[str, Any] = {}
 
         def ask(name: str) -> None:
-            answer = self._hosts[name].get_fact(fact, _timeout=CALL_S)
+            answer = self._hosts[name].get_fact(fact, _timeout=CALL_S, _ignore_errors=True)
             if answer:
                 found[name] = answer
             else:
@@ -98,7 +98,10 @@ class Session:
             well, output = self._hosts[name].run_shell_command(command, _timeout=timeout_s)
             if not well and not self.connected(name):
                 self.failures[name] = "the SSH connection broke while the command ran"
-            done(name, well, output)
+            elif NO_SUDO in output.stdout_lines:
+                self.failures[name] = self._no_sudo(name)
+            else:
+                done(name, well, output)
 
         self._each(self.alive, run)
 
@@ -150,9 +153,12 @@ class Session:
             return "the SSH connection broke while it was asked for its state"
         _, output = self._hosts[name].run_shell_command("sudo -n true 2>/dev/null || echo " + NO_SUDO)
         if NO_SUDO in output.stdout_lines:
-            user = self._targets[name].ssh.user
-            return f"{user} may not use sudo without a password: allow it in /etc/sudoers.d, or set ssh.user"
+            return self._no_sudo(name)
         return f"it did not say its state within {CALL_S} s"
+
+    def _no_sudo(self, name: str) -> str:
+        user = self._targets[name].ssh.user
+        return f"{user} may not use sudo without a password: allow it in /etc/sudoers.d, or set ssh.user"
 
 
 class _Watcher(BaseStateCallback):
@@ -213,7 +219,14 @@ def _explain(target: Target, error: BaseException) -> str:
     if said.startswith("Authentication error"):
         return f"{target.ssh.user} is not let in at {where}: put the key's public half into authorized_keys"
     if isinstance(error, ConnectError):
-        return f"cannot be reached at {where}: {said}"
+        return f"cannot be reached at {where}: {_reason(error)}"
     if "is encrypted" in said:
         return f"{target.ssh.key_file} has a passphrase: load it with ssh-add and leave ssh.key_file out"
     return f"{said} ({where})"
+
+
+def _reason(error: BaseException) -> str:
+    """Return the system's own words below pyinfra's and paramiko's."""
+    cause = error.__context__ or error
+    cause = next(iter(getattr(cause, "errors", {}).values()), cause)  # of several addresses the first
+    return str(getattr(cause, "strerror", None) or cause).lower() or type(cause).__name__

@@ -46,7 +46,7 @@ def condition(name: str, found: dict[str, str]) -> dict[str, Any]:
         "reachable": True,
         "version": found.get("current"),
         "previous": found.get("previous"),
-        "service": found.get("service", "unknown"),
+        "service": found.get("service") or "unknown",
         "state": status.get("state"),
         "connected": check.get("ok") if check else None,
         "connected_as": check.get("device"),
