@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
             ["pressel ctl press", "pressel ctl volume 60", "pressel ctl status --json", "pressel ctl watch"],
         )
     )
+    _enroll_command(commands)
     _record_commands(commands)
     demo = _command(
         commands,
@@ -94,6 +95,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
+
+
+def _enroll_command(commands: Any) -> None:
+    enroll = _command(
+        commands,
+        "enroll",
+        _enroll,
+        "make this device known to its companion, by a one-time claim",
+        ["pressel enroll --claim-file kitchen.claim", "pressel enroll --claim-file - --json"],
+    )
+    enroll.add_argument(
+        "--claim-file",
+        metavar="FILE",
+        help="from `pressel-companion claims new`, destroyed once it is used; - reads it from here",
+    )
+    _config_options(enroll)
+    _json_option(enroll)
 
 
 def _record_commands(commands: Any) -> None:
@@ -284,6 +302,19 @@ def _print_answer(answer: dict[str, Any]) -> None:
     for key, value in answer.items():
         if key != "ok":
             print(f"{key}: {json.dumps(value) if isinstance(value, dict | list) else value}")
+
+
+def _enroll(options: argparse.Namespace) -> int:
+    from device.config import load  # noqa: PLC0415 # only what this command needs
+    from device.enrol import enrol_here  # noqa: PLC0415 # the same
+
+    config = load(options.config, options.board).config
+    card = enrol_here(config.backend, Path(config.state.dir), options.claim_file, sys.stdin)
+    if config.backend.token_file:
+        print("pressel: backend.token_file is set and wins over the identity: remove it", file=sys.stderr)
+    facts = {"name": card.name, "device_id": card.device_id, "url": card.url}
+    print(json.dumps(facts) if options.json else f'this device is "{card.name}" at {card.url}')
+    return 0
 
 
 def _ledger(options: argparse.Namespace) -> int:

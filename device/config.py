@@ -265,7 +265,10 @@ def read_token(backend: BackendConfig) -> str:
     """Read the device token from its file or from the systemd credential. Raises ConfigError."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     if backend.token_file is None and folder is None:
-        raise ConfigError("backend.token_file is not set, and systemd gave no credential: name the file")
+        raise ConfigError(
+            "backend.token_file is not set, and systemd gave no credential: name the file, or enrol this "
+            "device: pressel enroll --claim-file FILE"
+        )
     path = Path(backend.token_file or f"{folder}/{backend.token_credential}")
     try:
         if backend.token_file and path.stat().st_mode & 0o007:

@@ -163,6 +163,14 @@ class Daemon:
         """Report that it can be again, and is."""
         self._inbox.put(_Health("store", False, text))
 
+    def enrolment_troubled(self, text: str) -> None:
+        """Report that the companion does not know this device."""
+        self._inbox.put(_Health("enrolment", True, text))
+
+    def enrolment_recovered(self, text: str) -> None:
+        """Report that it does."""
+        self._inbox.put(_Health("enrolment", False, text))
+
     # --- life
 
     def run(self) -> int:
@@ -421,6 +429,7 @@ class Daemon:
             "latencies": dict(self._parts.latencies.ms),
             "fault": self._parts.card_fault() or next(iter([*self._faults.values()]), None),
             "recording": self._parts.recorder is not None,
+            "identity": self._parts.identity(),
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started, 1),
             **({"chaos": self._parts.chaos.status()} if self._parts.chaos else {}),

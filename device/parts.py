@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from device.config import Config
     from device.core.events import Side
     from device.core.grant import GrantRequest
+    from device.enrol import Enrolment
     from device.net.backend import Backend
     from device.ports import Panel
 
@@ -55,6 +56,8 @@ class Listener(Protocol):
     def microphone_dead(self, reason: str | None) -> None: ...
     def store_troubled(self, text: str) -> None: ...
     def store_recovered(self, text: str) -> None: ...
+    def enrolment_troubled(self, text: str) -> None: ...
+    def enrolment_recovered(self, text: str) -> None: ...
 
 
 class Parts:
@@ -71,7 +74,8 @@ class Parts:
             chaos.disk() if chaos else None,
             on_recovered=daemon.store_recovered,
         )
-        self._plain_backend = backend = _make_backend(config)
+        self._enrolment = _make_enrolment(config, daemon)
+        self._plain_backend = backend = _make_backend(config, self._enrolment)
         self._backend = chaos.backend(backend) if chaos else backend
         if config.backend.warm:
             self._backend = WarmBackend(self._backend)
@@ -138,6 +142,8 @@ class Parts:
         self.capture.start()
         self.playback.start()
         self.control.start()
+        if self._enrolment:
+            self._enrolment.start()
         self.panel.start(self._on_edge)
         self._watchdog.start()
 
@@ -149,6 +155,7 @@ class Parts:
         for part, close in (
             ("the watchdog", self._watchdog.close),
             ("the control socket", self.control.close),
+            ("the enrolment", self._enrolment.close if self._enrolment else lambda: None),
             ("the panel", self.panel.close),
             ("the microphone", self.capture.stop),
             ("the privacy ledger", self.ledger.close),
@@ -170,6 +177,10 @@ class Parts:
         from device.net.backend import CompanionBackend  # noqa: PLC0415 # see _make_backend
 
         return self._plain_backend.check() if isinstance(self._plain_backend, CompanionBackend) else None
+
+    def identity(self) -> dict[str, str] | None:
+        """Return how the companion knows this device, None when it is not enrolled."""
+        return self._enrolment.shown() if self._enrolment else None
 
     def warm(self, request: GrantRequest) -> None:
         """Have a grant for this request ready, where the owner wants that."""
@@ -228,13 +239,34 @@ def _make_panel(config: Config) -> Panel:
     )
 
 
-def _make_backend(config: Config) -> Backend:
+def _make_enrolment(config: Config, daemon: Listener) -> Enrolment | None:
+    """Return what signs requests to the companion, None where a token's file is named, or no companion."""
+    backend = config.backend
+    if backend.kind != "companion" or backend.token_file is not None:
+        return None
+    from device.enrol import Enrolment  # noqa: PLC0415 # see below
+    from device.system.identity import Identity  # noqa: PLC0415 # the same
+
+    identity = Identity(Path(config.state.dir))
+    token = None if identity.begun() else read_token(backend)
+    return Enrolment(
+        identity,
+        backend.url,
+        token,
+        allow_insecure=backend.allow_insecure,
+        on_trouble=daemon.enrolment_troubled,
+        on_recovered=daemon.enrolment_recovered,
+    )
+
+
+def _make_backend(config: Config, enrolment: Enrolment | None) -> Backend:
     backend = config.backend
     match backend.kind:  # only the one in use is loaded: it is half of the start-up
         case "companion":
             from device.net.backend import CompanionBackend  # noqa: PLC0415 # see above
 
-            return CompanionBackend(backend.url, read_token(backend), allow_insecure=backend.allow_insecure)
+            credential = enrolment or read_token(backend)
+            return CompanionBackend(backend.url, credential, allow_insecure=backend.allow_insecure)
         case "token":
             from device.net.token_backend import TokenBackend  # noqa: PLC0415 # see above
 
