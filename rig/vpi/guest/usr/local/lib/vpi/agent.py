@@ -1,8 +1,8 @@
 """The hand inside the virtual Pi: runs commands, pulls GPIO lines and watches them, for the host.
 
 One JSON object a line over a virtio serial port, each way. A request is {"id", "do", …}, its answer has the
-same id. What takes time is a job: "start" gives its number at once, "job" tells whether it has ended. A request tells the
-host's time as well, and the clock here is set by it, as by a time server.
+same id. What takes time is a job: "start" gives its number at once, "job" tells whether it has ended. A
+request tells the host's time as well, and the clock here is set by it, as by a time server.
 """
 
 from __future__ import annotations
