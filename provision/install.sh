@@ -288,7 +288,7 @@ put_units() {
   for file in "$from"/{sysusers,tmpfiles}.d/*; do put 644 root:root "$file" "/usr/local/lib/${file#"$from/"}"; done
   for file in "$from"/{journald,system}.conf.d/*; do put 644 root:root "$file" "/etc/systemd/${file#"$from/"}"; done
   [ -n "$dry" ] && return
-  systemd-sysusers pressel.conf
+  systemd-sysusers pressel.conf 2>"$scratch/sysusers" || die 1 "$(tail -n 1 "$scratch/sysusers")"
   for group in gpio spi; do
     if getent group $group >/dev/null && ! id -nG pressel | grep -qw $group; then usermod -aG $group pressel; fi
   done
