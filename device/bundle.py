@@ -226,7 +226,16 @@ def _secrets(config: Path, board: Path | None, loaded: Loaded | None, folder: Pa
     if folder:
         for name in ("sessions.json", "sessions.json.1"):
             found |= set(_strings(_json(folder / name), {"session_id", "text"}))
+        found |= _of_identity(folder)
     return {secret.strip() for secret in found if secret.strip()}
+
+
+def _of_identity(folder: Path) -> set[str]:
+    """Return the claim and the lines of the key; the name and the id of a device are no secrets."""
+    claims = [*folder.glob("claim.json*")]
+    found = {one for path in claims for one in _strings(_json(path), {"claim"})}
+    keys = "\n".join(map(_text, folder.glob("identity.key*")))
+    return found | {line for line in keys.splitlines() if not line.startswith("-----")}
 
 
 def _of_config(text: str) -> set[str]:

@@ -29,7 +29,24 @@ WORDS = "planted private words"
 EVENT = "plantedEvent7777"
 LOGGED = "plantedLogged888"
 EARLIER = ("plantedEarlier_1", "x9q7z", "sess_plantedEarlier3", "0b3c8a4e-98f1-4c5e-9d43-6a1f0e2b7c55")
-SECRETS = (PASSWORD, QUERY, TOKEN, VARIABLE, SESSION, WORDS, EVENT, LOGGED, *EARLIER, "plantedPrompt")
+CLAIM, REFUSED = "plantedClaim9", "plantedRefused10"
+KEY, NEXT_KEY = "plantedKey+abc/def/ghi=11", "plantedNextKey+abc/def/ghi=12"
+SECRETS = (
+    CLAIM,
+    REFUSED,
+    KEY,
+    NEXT_KEY,
+    PASSWORD,
+    QUERY,
+    TOKEN,
+    VARIABLE,
+    SESSION,
+    WORDS,
+    EVENT,
+    LOGGED,
+    *EARLIER,
+    "plantedPrompt",
+)
 
 FILES = {
     *("README.txt", "config.json", "versions.json", "status.json"),
@@ -77,6 +94,10 @@ def state(tmp_path: Path) -> Path:
             {"event": "notice", "level": "warning", "text": f"{earlier[:3]}: lost {EARLIER[0]}, {EARLIER[2]}"}
         )
     ring.save("a fault")
+    (folder / "claim.json").write_text(json.dumps({"url": "https://c.example", "claim": CLAIM}))
+    (folder / "claim.json.refused").write_text(json.dumps({"url": "https://c.example", "claim": REFUSED}))
+    for name, key in (("identity.key", KEY), ("identity.key.new", NEXT_KEY)):
+        (folder / name).write_text(f"-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n")
     begun = {"id": "a", "begun": "2026-11-21T10:00:00Z", "why": "button", "endpoint": "e", "host": "h"}
     ended = {"ended": "2026-11-21T10:00:02Z", "seconds": 2.0, "bytes": 96_000}
     (folder / "ledger.jsonl").write_text(json.dumps({**begun, **ended}) + "\n")
@@ -89,7 +110,8 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "bin" / "journalctl"
     program.parent.mkdir()
     program.write_text(
-        f"#!/bin/sh\necho 'Authorization: Bearer {LOGGED}'\necho '{TOKEN} {VARIABLE} {PASSWORD} {SESSION}'\n"
+        f"#!/bin/sh\necho 'claim {CLAIM}, {REFUSED} and {KEY}{NEXT_KEY}'\n"
+        f"echo 'Authorization: Bearer {LOGGED}'\necho '{TOKEN} {VARIABLE} {PASSWORD} {SESSION}'\n"
         f"echo 'msg=\"session logonly_{EARLIER[1]} is open (live)\"'\n"
         f"echo 'msg=\"logonly_{EARLIER[1]} {EARLIER[2]} {EARLIER[3]} was refused\"'\n"
     )
