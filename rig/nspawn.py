@@ -93,7 +93,7 @@ class Container:
         """Run a command in it as root; `said` is its input. Raises ContainerError when it fails."""
         enter = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--pid", "--cgroup"]
         done = subprocess.run(
-            [*enter, "--root", "--wd=/", "--", *command],
+            [*enter, "--root", "--wd", "--", *command],
             env=_ENVIRONMENT,
             input=said,
             capture_output=True,
