@@ -23,12 +23,16 @@ KINDS = {
     "spi0": "#8250df", "panel": "#bf3989", "board": "#9a6700",
 }  # fmt: skip
 LEGEND = {"i2s": "I2S", "i2c1": "I2C", "spi0": "SPI", "panel": "panel", "board": "the board's own"}
+PANEL = {
+    "panel.button": "button", "panel.wake": "wake line", "panel.led": "LED",
+    "panel.apa102.data": "LED data", "panel.apa102.clock": "LED clock",
+}  # fmt: skip
 STYLE = """
   text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: #1f2328 }
   .title { font-size: 19px; font-weight: 600 } .part { font-weight: 600 }
   .small { font-size: 12px }
   .dim { fill: #818b98 } .paper { fill: #ffffff } .box { fill: #f6f8fa; stroke: #818b98 }
-  .plate { fill: #30363d } .free { fill: #818b98 }
+  .plate { fill: #30363d } .free { fill: none; stroke: #818b98 }
   .wire { fill: none; stroke-width: 2.5; stroke-opacity: .85 }
   .number { font-size: 8px; fill: #ffffff; text-anchor: middle }
   @media (prefers-color-scheme: dark) {
@@ -68,6 +72,7 @@ def draw(config: Config) -> str:
         f'<rect class="paper" width="{WIDTH}" height="{bottom}" rx="8"/>',
         _text(24, 36, config.name, "title"),
         _text(24, 58, config.description, "dim"),
+        _text(WIDTH // 2, TOP - 12, "SD card's end", "small dim", "middle"),
         f'<rect class="plate" x="{LEFT - 14}" y="{TOP - 4}" width="54" height="{20 * ROW + 8}" rx="5"/>',
         *(_wire(place, index, kinds, names) for place in places for index in range(len(place.contacts))),
         *_header(names, kinds),
@@ -90,7 +95,7 @@ def pin_names(config: Config) -> dict[int, str]:
         names[_pin(line)] += f" · {name.replace('_', ' ')}"
     for key, wanted in panel_lines(config.panel).items():
         if wanted is not None:
-            names[_pin(wanted)] += f" · {key.removeprefix('panel.').replace('apa102.', 'LED ')}"
+            names[_pin(wanted)] += f" · {PANEL[key]}"
     return names
 
 
