@@ -1,4 +1,4 @@
-"""`script/appliance`: the virtual Pi by hand; every command finds it again by its folder, $PRESSEL_APPLIANCE."""
+"""`script/appliance`: the virtual Pi by hand; each command finds it by its folder, $PRESSEL_APPLIANCE."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rig.processes import Companion, ProcessError
 from rig.rootfs import Unavailable
 from rig.speech import say
 from rig.vpi.agent import GuestError
-from rig.vpi.home import Home, first_install
+from rig.vpi.home import Home
 from rig.vpi.pi import CARD_HZ, LED, load, save
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _COMPANION = FOLDER / "companion.json"  # the process that the next command find
 _READY_S = 120.0
 _EXAMPLES = """\
 examples:
-  script/appliance up                    a companion, a new disk, boot, install: about four minutes
+  script/appliance up                    a companion, a disk with install.sh's work on it, boot
   script/appliance hold                  press the button, and keep it down
   script/appliance say "my name is peter"
   script/appliance release
@@ -70,15 +70,9 @@ def _up(_options: argparse.Namespace) -> None:
     with _step("bundle for x86_64"):
         home.add_settings()
         bundle = home.add_bundle()
-    with _step("kernel, Debian root and disk (from the cache, or three minutes)"):
-        home.make()
-    pi = _boot(home)
-    with _step("install.sh in the guest, and its gate (two to four minutes)"):
-        done = first_install(pi, bundle)
-    print(done.output, end="")
-    if done.status:
-        raise GuestError(f"install.sh ended with {done.status}")
-    _tell_ready(pi)
+    with _step("kernel, Debian root, disk, install.sh (three minutes the first time)"):
+        print(home.make(bundle), end="")
+    _tell_ready(_boot(home))
 
 
 def _boot_again(_options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from rig.processes import ROOT, Companion
 from rig.rootfs import Unavailable
 from rig.vpi.agent import GuestError
-from rig.vpi.image import disk, stick
+from rig.vpi.image import disk, stick, written_disk
 from rig.vpi.kernel import kernel
 from rig.vpi.machine import COMPANION, COMPANION_PORT
 from rig.vpi.pi import AUDIO, Pi
@@ -32,6 +32,8 @@ allow_insecure = true # the line to the host is a cable of QEMU's
 
 {AUDIO}
 """
+# Board, settings and claim for a machine that has never seen Pressel.
+FIRST = f"--board {BOARD} --config /mnt/stick/config.toml --claim /mnt/stick/claim.json"
 _INSTALL_S = 900.0
 
 
@@ -43,10 +45,30 @@ class Home:
         self.folder, self.companion = folder, companion
         self.stick = folder / "stick"
 
-    def make(self) -> None:
-        """Make a factory-new disk, and the stick from its folder. Raises Unavailable."""
-        disk(self.folder / "disk.ext4")
+    def make(self, bundle: str = "") -> str:
+        """Make the disk and the stick; returns what the installer said. Raises Unavailable, GuestError.
+
+        The disk is factory-new. With a bundle of the stick's, its installer has been run in the disk's root
+        folder, by the host's processor, as who writes cards for many Pis would do.
+        """
+        said: list[str] = []
+        if bundle:
+            written_disk(
+                self.folder / "disk.ext4", lambda tree: said.append(self._install_into(tree, bundle))
+            )
+        else:
+            disk(self.folder / "disk.ext4")
         stick(self.stick, self.folder / "stick.ext4")
+        return "".join(said)
+
+    def _install_into(self, tree: Path, bundle: str) -> str:
+        shutil.copytree(self.stick, tree / "mnt/stick")
+        command = ["chroot", str(tree), f"/mnt/stick/{bundle}/install.sh", *FIRST.split()]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        shutil.rmtree(tree / "mnt/stick")
+        if done.returncode:
+            raise GuestError(f"install.sh ended with {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
 
     def pi(self) -> Pi:
         """Return the virtual Pi of this folder, on or off."""
@@ -80,12 +102,6 @@ def install(pi: Pi, bundle: str, options: str = "") -> Done:
     """Run the bundle's installer in the guest, from the stick; returns how it ended."""
     mounted = "mkdir -p /mnt/stick && (mountpoint -q /mnt/stick || mount -o ro LABEL=stick /mnt/stick)"
     return pi.agent.run(f"{mounted} && /mnt/stick/{bundle}/install.sh {options}", timeout_s=_INSTALL_S)
-
-
-def first_install(pi: Pi, bundle: str, options: str = "") -> Done:
-    """Install on a machine that has never seen Pressel: board, settings and claim come from the stick."""
-    files = "--config /mnt/stick/config.toml --claim /mnt/stick/claim.json"
-    return install(pi, bundle, f"--board {BOARD} {files} {options}")
 
 
 def claim(companion: Companion, to: Path, name: str = NAME) -> None:

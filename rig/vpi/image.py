@@ -7,9 +7,13 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rig import rootfs
 from rig.vpi.kernel import Kernel, kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _GUEST = Path(__file__).parent / "guest"
 _SIZE = "3G"  # sparse: what is not written takes no room
@@ -34,9 +38,17 @@ def disk(to: Path, architecture: str = "amd64") -> Path:
     kept = rootfs.cache() / "disks" / f"{root.name}-{built.version}-{_fingerprint()}.ext4"
     with rootfs.locked(kept):
         if not kept.exists():
-            _make(kept, root, built)
+            half = kept.with_suffix(".half")
+            _make(half, root, built, lambda _tree: None)
+            half.rename(kept)
     to.unlink(missing_ok=True)
     subprocess.run(["cp", "--sparse=always", "--reflink=auto", str(kept), str(to)], check=True)
+    return to
+
+
+def written_disk(to: Path, write: Callable[[Path], None], architecture: str = "amd64") -> Path:
+    """Put a disk at `to` into whose root folder `write` has put more, as who prepares a card does."""
+    _make(to, rootfs.debian_root(PACKAGES, architecture=architecture), kernel(architecture), write)
     return to
 
 
@@ -50,19 +62,18 @@ def stick(folder: Path, to: Path) -> Path:
     return to
 
 
-def _make(kept: Path, root: Path, built: Kernel) -> None:
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+def _make(to: Path, root: Path, built: Kernel, write: Callable[[Path], None]) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=to.parent) as folder:
         tree = rootfs.copy(root, Path(folder) / "root")
         shutil.copytree(built.modules, tree / "lib/modules", dirs_exist_ok=True)
         shutil.copytree(_GUEST, tree, dirs_exist_ok=True)
         _set_up(tree)
         finish = f"depmod {built.version} && groupadd --system gpio && chown -R 0:0 /usr/local/lib/vpi"
         subprocess.run(["chroot", str(tree), "sh", "-c", finish], check=True, capture_output=True)
-        half = kept.with_suffix(".half")
-        half.unlink(missing_ok=True)
-        _make_ext4(half, tree, _SIZE, "virtual-pi")
-        half.rename(kept)
+        write(tree)
+        _make_ext4(to, tree, _SIZE, "virtual-pi")
 
 
 def _set_up(tree: Path) -> None:
