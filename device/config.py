@@ -408,6 +408,8 @@ def flatten(config: msgspec.Struct, prefix: str = "") -> dict[str, Any]:
         value = getattr(config, field.name)
         if isinstance(value, msgspec.Struct):
             found |= flatten(value, f"{prefix}{field.name}.")
+        elif isinstance(value, dict):
+            found |= {f"{prefix}{field.name}.{key}": inner for key, inner in value.items()}
         else:
             found[f"{prefix}{field.name}"] = msgspec.to_builtins(value)
     return found

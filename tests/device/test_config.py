@@ -163,3 +163,9 @@ def test_the_lines_of_an_led_chain_are_checked_as_the_others_are(tmp_path: Path)
     chain = '[panel]\nbutton = 5\nlight = "apa102"\n[panel.apa102]\ndata = 5\nclock = 6\n'
     with pytest.raises(ConfigError, match=r"panel.apa102.data is GPIO 5, which is panel.button"):
         loaded(tmp_path, OWNER + chain)
+
+
+def test_a_boards_own_lines_are_known_with_their_origin(tmp_path: Path) -> None:
+    found = loaded(tmp_path, OWNER.replace("simulated", "i2s-mems-pair"))
+    assert flatten(found.config)["hat.pins.amplifier_shutdown"] == 16
+    assert found.origins["hat.pins.amplifier_shutdown"].endswith("i2s-mems-pair/board.toml")

@@ -235,11 +235,38 @@ def test_a_chain_of_leds_is_clocked_out_on_its_lines_and_dark_at_the_end(make_ri
         assert [level for _, level in rig.chip.outputs(5)].count(1) == ones + 3 * 3
 
 
-def test_a_chain_on_spi_gets_frames_and_is_dark_at_the_end(make_rig: Any, tmp_path: Path) -> None:
+def test_a_chain_on_spi_gets_frames_and_is_dark_at_the_end(make_rig: Any, until: Any, tmp_path: Path) -> None:
     wire = tmp_path / "spidev0.0"
     wire.touch()
     chain = {"leds": 1, "color": (9, 8, 7), "brightness": 31, "device": str(wire)}
     with make_rig(led=None, chain=chain) as rig:
         rig.show("listening")
+        until(wire.read_bytes)
         rig.close()
         assert wire.read_bytes() == bytes(4) + b"\xff\x07\x08\x09" + bytes(5) + b"\xe0" + bytes(4)
+
+
+def test_the_light_that_the_configuration_names_is_the_one_that_shines(tmp_path: Path) -> None:
+    why = chip.missing()
+    if why:
+        pytest.skip(why)
+    wire = tmp_path / "spidev0.0"
+    wire.touch()
+    code = f"""
+import os, time
+from device.config import Apa102Config, Config, PanelConfig
+from device.parts import _make_panel
+chain = Apa102Config(leds=1, color=(9, 8, 7), brightness=31, device={str(wire)!r})
+panel = _make_panel(Config(panel=PanelConfig(button=23, light="apa102", apa102=chain)))
+panel.show("listening")
+while not os.path.getsize({str(wire)!r}):
+    time.sleep(0.001)
+panel.close()
+os._exit(0)  # lgpio's thread does not end by itself
+"""
+    with chip.FakeChip(tmp_path) as fake:
+        root = Path(__file__).parents[3]
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | fake.env, cwd=root, check=True, timeout=30
+        )
+    assert wire.read_bytes().startswith(bytes(4) + b"\xff\x07\x08\x09")
