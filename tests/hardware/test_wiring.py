@@ -112,3 +112,10 @@ def test_the_daemon_refuses_the_same_board(folder: Path, tmp_path: Path) -> None
         ConfigError, match=r'board "my-board": panel.button is GPIO 21, which is the I2S speaker'
     ):
         load(owner, board)
+
+
+def test_a_folder_without_boards_and_an_unknown_option_are_refused(tmp_path: Path) -> None:
+    assert (
+        wiring(tmp_path).stderr == f"script/wiring: {tmp_path}: there is no folder with a board.toml in it\n"
+    )
+    assert wiring("--chekc").returncode == 2
