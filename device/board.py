@@ -31,6 +31,7 @@ BUS_LINES: dict[str, dict[int, str]] = {
     "spi0": {7: "chip select 1", 8: "chip select 0", 9: "data in", 10: "data out", 11: "clock"},
     "usb": {},
 }
+_MODEL_WORDS = {"Zero 2": "zero2w", "Pi 3": "pi3", "Pi 4": "pi4", "Pi 5": "pi5"}
 _BUS_NAMES = {"i2s": "I2S", "i2c1": "I2C", "spi0": "SPI"}
 
 
@@ -117,3 +118,12 @@ def check_wires(hat: HatConfig, wanted: dict[str, int | None]) -> None:
             wired.add(line)
     if hat.parts and (missing := used - wired):
         raise ConfigError(f"hat.parts: no wire goes to GPIO {', '.join(map(str, sorted(missing)))}")
+
+
+def unfit(hat: HatConfig, machine: str) -> bool:
+    """Whether a board is not meant for a machine, which is named as in /proc/device-tree/model.
+
+    One that is no Raspberry Pi, and a model that no board names, gets the benefit of the doubt.
+    """
+    model = next((known for words, known in _MODEL_WORDS.items() if words in machine), None)
+    return bool(hat.models) and model is not None and model not in hat.models

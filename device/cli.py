@@ -220,11 +220,17 @@ def _run(options: argparse.Namespace) -> int:
     os._exit(status)  # all is on disk; the interpreter's own end would wait for a card that hangs
 
 
-def _doubts(config: Config) -> list[str]:
+def _doubts(config: Config, model: Path = Path("/proc/device-tree/model")) -> list[str]:
     """Return what is allowed but will not do what it says."""
+    from device.board import unfit  # noqa: PLC0415 # keeps `pressel ctl` light
+
+    doubts = []
     if config.backend.kind == "unmute" and (config.limits.day_tokens or config.limits.month_tokens):
-        return ["limits of tokens do nothing here, Unmute tells no tokens: use limits.day_minutes"]
-    return []
+        doubts.append("limits of tokens do nothing here, Unmute tells no tokens: use limits.day_minutes")
+    machine = model.read_text().strip("\0\n") if model.exists() else ""
+    if unfit(config.hat, machine):
+        doubts.append(f'the board "{config.name}" is not known to work on a {machine}: see its wiring.md')
+    return doubts
 
 
 def _config(options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from device.board import (
     HatConfig,
     check_lines,
     check_wires,
+    unfit,
 )
 from device.errors import ConfigError
 
@@ -73,3 +74,19 @@ def test_a_line_without_a_wire_is_refused() -> None:
         check_wires(
             hat(parts=[{"name": "button", "wires": {"one": 16}}]), {"panel.button": 23, "panel.led": 25}
         )
+
+
+@pytest.mark.parametrize(
+    ("machine", "told"),
+    [
+        ("Raspberry Pi 5 Model B Rev 1.0", True),
+        ("Raspberry Pi 4 Model B Rev 1.5", False),
+        ("Raspberry Pi Zero 2 W Rev 1.0", False),
+        ("Raspberry Pi 3 Model A Plus Rev 1.0", True),
+        ("Radxa ROCK 5B", False),
+        ("", False),
+    ],
+)
+def test_a_board_on_a_model_that_it_is_not_meant_for_is_known(machine: str, told: bool) -> None:
+    assert unfit(hat(models=["zero2w", "pi4"]), machine) is told
+    assert not unfit(hat(), machine)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from device.cli import main
+from device.board import HatConfig
+from device.cli import _doubts, main
+from device.config import Config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +63,16 @@ def test_a_limit_that_cannot_be_kept_is_told_once(tmp_path: Path, capsys: pytest
     file.write_text(unmute)
     assert main(["config", "--config", str(file)]) == 0
     assert not capsys.readouterr().err
+
+
+def test_a_board_on_the_wrong_model_of_pi_is_told_with_both_names(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.write_bytes(b"Raspberry Pi 5 Model B Rev 1.0\0")
+    board = Config(name="my-hat", hat=HatConfig(models=("pi4",)))
+    assert _doubts(board, model) == [
+        'the board "my-hat" is not known to work on a Raspberry Pi 5 Model B Rev 1.0: see its wiring.md'
+    ]
+    assert _doubts(board, tmp_path / "missing") == []
 
 
 def test_a_wrong_configuration_is_78_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
