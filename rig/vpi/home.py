@@ -63,7 +63,10 @@ class Home:
 
     def _install_into(self, tree: Path, bundle: str) -> str:
         shutil.copytree(self.stick, tree / "mnt/stick")
-        command = ["chroot", str(tree), f"/mnt/stick/{bundle}/install.sh", *FIRST.split()]
+        # /proc for a moment, in a namespace of its own: nothing is left mounted, whatever happens.
+        enter = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
+        command = ["unshare", "--mount", "sh", "-c", enter, str(tree)]
+        command += [f"/mnt/stick/{bundle}/install.sh", *FIRST.split()]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         shutil.rmtree(tree / "mnt/stick")
         if done.returncode:
