@@ -105,9 +105,9 @@ check_machine() {
   [ "$(uname -m)" = "$arch" ] || die 4 "this bundle is for $arch, this machine is $(uname -m): take the bundle for it"
   command -v python3 >/dev/null || die 4 "python3 is missing: apt-get install python3"
   python=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-  bundle pythons | grep -qx "$python" ||
+  bundle pythons | grep -x "$python" >/dev/null || # not -q: it would hang up on python
     die 4 "Python $python is not in this bundle ($(bundle pythons | xargs)): use Raspberry Pi OS Bookworm or Trixie"
-  (cd "$here" && sha256sum --check --strict --quiet SHA256SUMS) >/dev/null 2>"$scratch/sums" ||
+  (cd "$here" && sha256sum --check --strict --quiet SHA256SUMS) >"$scratch/sums" 2>&1 ||
     die 4 "the bundle is damaged ($(head -n 1 "$scratch/sums")): copy it again"
 }
 

@@ -1,0 +1,363 @@
+"""install.sh in a Debian of its own: what it refuses, what it leaves, power cuts, updates that fail."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import tarfile
+import wave
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provision import bundle
+from rig import nspawn, rootfs
+from rig.processes import Companion, wav_audio
+from tests.servers import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.appliance
+
+_GATE = ("--gate", "3")
+_CONFIG_TXT = "dtparam=audio=on\ndtoverlay=vc4-kms-v3d\n[cm4]\notg_mode=1"  # no end of line
+_CUTS = 8
+# Read by every bash before its script: counts commands, and at the one that is named kills all that was started.
+_CUTTER = """\
+set -o functrace
+n=0
+trap 'n=$((n+1)); echo $n >/tmp/commands; [ $n -ne "${CUT_AT:-0}" ] || kill -KILL 0' DEBUG
+"""
+
+
+def _unpacked(version: str, folder: Path) -> Path:
+    archive = bundle.build(version, "x86_64", folder)
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+def _seal(folder: Path) -> None:
+    """Make the sums of a bundle anew, as whoever builds another one would."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
+    sums = [
+        f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(folder)}\n" for file in files
+    ]
+    (folder / "SHA256SUMS").write_text("".join(sums))
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three releases in one folder: 1.0, 1.1, and 1.2, whose daemon ends at once."""
+    folder = tmp_path_factory.mktemp("bundles")
+    for version in ("1.0", "1.1", "1.2"):
+        _unpacked(version, folder).rename(folder / version)
+    unit = folder / "1.2/systemd/pressel.service"
+    lines = unit.read_text().splitlines()
+    unit.write_text(
+        "\n".join("ExecStart=/bin/false" if x.startswith("ExecStart=") else x for x in lines) + "\n"
+    )
+    _seal(folder / "1.2")
+    return folder
+
+
+class Machine:
+    """A Debian root, with a Pi's boot partition, in which commands run without systemd."""
+
+    def __init__(self, root: Path, bundles: Path) -> None:
+        self.root = root
+        shutil.copytree(bundles, root / "srv/bundles")
+        (root / "boot/firmware").mkdir(parents=True, exist_ok=True)
+        (root / "boot/firmware/config.txt").write_text(_CONFIG_TXT)
+        (root / "srv/config.toml").write_text('[backend]\nurl = "https://companion.example:8790"\n')
+        (root / "srv/cutter").write_text(_CUTTER)
+
+    def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["chroot", self.root, *command],
+            env={"PATH": os.environ["PATH"], "HOME": "/root", **env},
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,
+        )
+
+    def install(self, version: str, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.run(f"/srv/bundles/{version}/install.sh", *options, **env)
+
+    def files(self) -> dict[str, tuple[str, str]]:
+        """All that is in it, by path: kind, mode and owner; content of small files, target of links."""
+        found = {}
+        memory = {self.root / "proc", self.root / "run", self.root / "tmp"}  # gone at the next boot
+        for top, folders, names in os.walk(self.root):
+            folders[:] = [name for name in folders if Path(top, name) not in memory]
+            for path in (Path(top, name) for name in (*folders, *names)):
+                facts = path.lstat()
+                content = str(path.readlink()) if path.is_symlink() else ""
+                if not content and path.is_file() and facts.st_size < 100_000:
+                    content = hashlib.sha256(path.read_bytes()).hexdigest()
+                found[str(path.relative_to(self.root))] = (
+                    f"{facts.st_mode:o} {facts.st_uid} {facts.st_gid}",
+                    content,
+                )
+        return found
+
+    def current(self) -> str:
+        """The release that runs; it must be whole."""
+        release = self.root / "opt/pressel" / (self.root / "opt/pressel/current").readlink()
+        assert (release / ".complete").is_file()
+        assert self.run("/opt/pressel/current/bin/pressel", "--help").returncode == 0
+        return release.name
+
+
+def _debian(folder: Path) -> Path:
+    if why := nspawn.missing():
+        pytest.skip(why)
+    try:
+        return rootfs.copy(rootfs.debian_root(("python3-pyaudio",)), folder / "root")
+    except rootfs.Unavailable as error:
+        pytest.skip(str(error))
+
+
+@contextmanager
+def _with_proc(root: Path) -> Iterator[None]:
+    subprocess.run(["mount", "-t", "proc", "proc", root / "proc"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", root / "proc"], check=True)
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory, bundles: Path) -> Iterator[Machine]:
+    root = _debian(tmp_path_factory.mktemp("machine"))
+    with _with_proc(root):
+        yield Machine(root, bundles)
+
+
+_FIRST = ("--board", "i2s-mems-pair", "--config", "/srv/config.toml")
+
+
+def _refused(machine: Machine, status: int, *options: str, version: str = "1.0") -> str:
+    before = machine.files()
+    done = machine.install(version, *options)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert machine.files() == before
+    assert len(done.stderr.splitlines()) == 1
+    return done.stderr
+
+
+def test_what_it_refuses_is_one_line_and_nothing_has_changed(machine: Machine) -> None:
+    folder = machine.root / "srv/bundles"
+    for name, key, value in (("arm", "arch", "aarch64"), ("old", "pythons", ["3.9"])):
+        shutil.copytree(folder / "1.0", folder / name)
+        facts = json.loads((folder / name / "bundle.json").read_text())
+        (folder / name / "bundle.json").write_text(json.dumps({**facts, key: value}))
+        _seal(folder / name)
+    shutil.copytree(folder / "1.0", folder / "damaged")
+    with (folder / "damaged/requirements.txt").open("a") as file:
+        file.write("\n")
+    assert "this bundle is for aarch64, this machine is x86_64" in _refused(
+        machine, 4, *_FIRST, version="arm"
+    )
+    assert "is not in this bundle (3.9)" in _refused(machine, 4, *_FIRST, version="old")
+    assert "requirements.txt" in _refused(machine, 4, *_FIRST, version="damaged")
+    assert "i2s-mems-pair" in _refused(machine, 2)
+    assert 'no board "i2s-mems"' in _refused(machine, 4, "--board", "i2s-mems")
+    assert "nobody.toml" in _refused(machine, 2, "--board", "i2s-mems-pair", "--config", "/srv/nobody.toml")
+    for name in ("arm", "old", "damaged"):
+        shutil.rmtree(folder / name)
+
+
+def test_somebody_else_s_sound_board_is_named(machine: Machine) -> None:
+    config = machine.root / "boot/firmware/config.txt"
+    config.write_text("dtoverlay=hifiberry-dac\n")
+    try:
+        said = _refused(machine, 4, *_FIRST)
+        assert "/boot/firmware/config.txt" in said
+        assert "dtoverlay=hifiberry-dac" in said
+    finally:
+        config.write_text(_CONFIG_TXT)
+
+
+def test_a_full_disk_is_found_before_and_survived_when_it_fills_up_later(machine: Machine) -> None:
+    disk = machine.root / "opt"
+    for size, status, said in (("100m", 4, "make room"), ("290m", 1, "cannot be installed")):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=True)
+        try:
+            if status == 1:  # df tells the truth of a moment; another program then takes the room
+                (machine.root / "usr/local/bin/df").write_text("#!/bin/sh\necho Avail\necho 999000000\n")
+                (machine.root / "usr/local/bin/df").chmod(0o755)
+                (disk / "others").write_bytes(bytes(230_000_000))
+            done = machine.install("1.0", *_FIRST)
+            assert (done.returncode, said in done.stderr) == (status, True), done.stderr
+            assert not (disk / "pressel/current").exists()
+            assert not (disk / "pressel/releases/1.0").exists()
+        finally:
+            subprocess.run(["umount", disk], check=True)
+            (machine.root / "usr/local/bin/df").unlink(missing_ok=True)
+
+
+def test_a_dry_run_an_install_a_second_one_and_away_without_a_trace(machine: Machine) -> None:
+    before = machine.files()
+    dry = machine.install("1.0", *_FIRST, "--dry-run")
+    assert machine.files() == before
+    done = machine.install("1.0", *_FIRST)
+    assert done.returncode == 0, done.stderr
+    would = [
+        line.removeprefix("would change ") for line in dry.stdout.splitlines() if line.startswith("would ")
+    ]
+    did = [line.removeprefix("changed ") for line in done.stdout.splitlines() if line.startswith("changed ")]
+    assert would == did
+    assert f"{len(did)} changes" in done.stdout.splitlines()
+    assert "reboot needed: config.txt" in done.stdout
+    config = (machine.root / "boot/firmware/config.txt").read_text()
+    assert config.startswith(_CONFIG_TXT)
+    assert "[all]\ndtparam=audio=off\n" in config
+    installed = machine.files()
+    again = machine.install("1.0")
+    assert "nothing to change" in again.stdout.splitlines()
+    assert machine.files() == installed
+    status = json.loads(machine.run("/opt/pressel/install.sh", "--status", "--json").stdout)
+    assert (status["version"], status["trial"], status["releases"]) == ("1.0", False, ["1.0"])
+    away = machine.run("/opt/pressel/install.sh", "--uninstall", "--purge")
+    assert away.returncode == 0, away.stderr
+    left = machine.files()
+    # useradd and groupadd keep the last version of their files, and systemd-sysusers does not close the gap.
+    changed = {path for path in before.keys() | left.keys() if before.get(path) != left.get(path)}
+    assert changed <= {
+        f"etc/{name}{end}" for name in ("passwd", "group", "shadow", "gshadow") for end in ("", "-")
+    } | {
+        "etc/.pwd.lock",
+        "etc/subuid-",
+        "etc/subgid-",
+    }
+    assert "pressel" not in (machine.root / "etc/passwd").read_text()
+
+
+def test_a_bad_setting_is_refused_before_the_switch(machine: Machine) -> None:
+    assert machine.install("1.0", *_FIRST).returncode == 0
+    (machine.root / "srv/bad.toml").write_text('[backend]\nurll = "https://companion.example"\n')
+    done = machine.install("1.1", "--config", "/srv/bad.toml")
+    assert (done.returncode, machine.current()) == (4, "1.0")
+    assert "urll" in done.stderr
+    assert "urll" not in (machine.root / "etc/pressel/config.toml").read_text()
+
+
+def test_power_that_fails_at_any_command_leaves_the_old_release_or_the_new(machine: Machine) -> None:
+    assert machine.install("1.0", *_FIRST).returncode == 0
+    env = {"BASH_ENV": "/srv/cutter"}
+    assert machine.install("1.1", **env).returncode == 0
+    commands = int((machine.root / "tmp/commands").read_text())
+    chance = random.Random(5)  # noqa: S311 # the same cuts each time
+    found = set()
+    for cut in sorted(chance.sample(range(20, commands), _CUTS)):
+        assert machine.install("1.0").returncode == 0
+        shutil.rmtree(machine.root / "opt/pressel/releases/1.1", ignore_errors=True)
+        killed = machine.install("1.1", CUT_AT=str(cut), **env)
+        assert killed.returncode == -9, f"cut at {cut} of {commands}: {killed.stderr}"
+        found.add(machine.current())
+        done = machine.install("1.1")
+        assert done.returncode == 0, f"after a cut at {cut} of {commands}: {done.stderr}"
+        assert machine.current() == "1.1"
+        assert not (machine.root / "opt/pressel/trial").exists()
+        assert "nothing to change" in machine.install("1.1").stdout
+    assert found == {"1.0", "1.1"}, "no cut fell before the switch, or none after it"
+
+
+# --- with systemd, a daemon that listens to a file, and a companion
+
+
+@pytest.fixture(scope="module")
+def companion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Companion]:
+    with Companion(tmp_path_factory.mktemp("companion")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def box(
+    tmp_path_factory: pytest.TempPathFactory, bundles: Path, companion: Companion
+) -> Iterator[nspawn.Container]:
+    root = _debian(tmp_path_factory.mktemp("box"))
+    Machine(root, bundles)
+    (root / "boot/firmware/config.txt").unlink()
+    with wave.open(str(root / "srv/microphone.wav"), "wb") as file:
+        file.setparams((1, 2, 48_000, 0, "NONE", ""))
+        file.writeframes(bytes(2 * 48_000))
+    audio = wav_audio(Path("/srv/microphone.wav"), Path("/var/lib/pressel/speaker.wav"))
+    (root / "srv/config.toml").write_text(f'[backend]\nurl = "{companion.url}"\n\n{audio}')
+    (root / "srv/wrong.toml").write_text(f'[backend]\nurl = "http://127.0.0.1:1"\n\n{audio}')
+    shutil.copy(companion.token_file, root / "srv/token")
+    with nspawn.Container(root, f"install-{os.getpid()}") as running:
+        yield running
+
+
+def _install(box: nspawn.Container, version: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [f"/srv/bundles/{version}/install.sh", *_GATE, *options]
+    return box.run(*command, check=False, timeout_s=180)
+
+
+def _release(box: nspawn.Container) -> tuple[str, str]:
+    status = json.loads(box.run("/opt/pressel/install.sh", "--status", "--json").stdout)
+    assert not status["trial"]
+    return status["version"], status["service"]
+
+
+def test_it_starts_passes_its_gate_and_is_left_alone_the_second_time(box: nspawn.Container) -> None:
+    options = ("--board", "simulated", "--config", "/srv/config.toml", "--token-file", "/srv/token")
+    done = _install(box, "1.0", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "is no Raspberry Pi" in done.stdout
+    assert _release(box) == ("1.0", "active")
+    started = box.show("pressel", "ActiveEnterTimestampMonotonic")
+    assert "nothing to change" in _install(box, "1.0", *options).stdout
+    assert box.show("pressel", "ActiveEnterTimestampMonotonic") == started
+
+
+def test_an_update_is_kept_and_one_that_fails_its_gate_is_taken_back(box: nspawn.Container) -> None:
+    assert _install(box, "1.1").returncode == 0
+    assert _release(box) == ("1.1", "active")
+    done = _install(box, "1.2")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "1.2 failed its gate: 1.1 runs again" in done.stderr
+    assert _release(box) == ("1.1", "active")
+    assert "/bin/false" not in box.show("pressel", "ExecStart")
+
+
+def test_settings_that_fail_the_gate_are_taken_back_too(box: nspawn.Container) -> None:
+    done = _install(box, "1.1", "--config", "/srv/wrong.toml")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "those before are back" in done.stderr
+    assert '127.0.0.1:1"' not in box.run("cat", "/etc/pressel/config.toml").stdout
+
+
+def test_the_release_before_is_one_command_away(box: nspawn.Container) -> None:
+    assert box.run("/opt/pressel/install.sh", "--rollback", *_GATE).returncode == 0
+    assert _release(box) == ("1.0", "active")
+    assert box.run("/opt/pressel/install.sh", "--rollback", *_GATE).returncode == 0
+    assert _release(box) == ("1.1", "active")
+
+
+def test_a_power_cut_during_the_gate_is_settled_at_the_next_start(box: nspawn.Container) -> None:
+    # Without its ends: what the daemon of 1.2 does, and a machine that goes off while it is being watched.
+    assert _install(box, "1.2", "--no-start").returncode == 0
+    box.run("sh", "-c", "echo 1.1 >/opt/pressel/trial; mkdir /opt/pressel/before")
+    box.cut()
+    box.start()
+    until(lambda: box.show("pressel-trial", "ActiveState") == "inactive", 120)
+    assert "1.2 failed its gate: 1.1 runs again" in box.journal("-u", "pressel-trial")
+    assert _release(box) == ("1.1", "active")
+
+
+def test_a_reset_forgets_who_it_was_and_keeps_its_settings(box: nspawn.Container) -> None:
+    box.run("touch", "/var/lib/pressel/identity.json")
+    assert box.run("/opt/pressel/install.sh", "--reset", "--no-start").returncode == 0
+    assert box.run("find", "/var/lib/pressel", "/etc/pressel/credentials", "-type", "f").stdout == ""
+    assert "[backend]" in box.run("cat", "/etc/pressel/config.toml").stdout
