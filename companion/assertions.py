@@ -85,7 +85,7 @@ def _check_times(issued: float, expires: float, now: float) -> None:
         raise unauthorized(f"the assertion is not good: it must live {LONGEST_S} s at the most")
     if issued - LEEWAY_S <= now < expires + LEEWAY_S:
         return
-    text = f"the device's clock is {abs(now - issued):.0f} s {'ahead' if issued > now else 'behind'}"
+    text = f"the clocks of the device and the companion are {abs(now - issued):.0f} s apart"
     raise RequestError(401, "untimely", text, time=now)
 
 

@@ -77,7 +77,7 @@ def test_what_is_not_good_is_refused_in_one_line(make: Callable[[Signer], str]) 
 
 
 @pytest.mark.parametrize(
-    ("late_s", "says"), [(-119, None), (179, None), (-121, "121 s ahead"), (180, "180 s behind")]
+    ("late_s", "says"), [(-119, None), (179, None), (-121, "121 s apart"), (180, "180 s apart")]
 )
 def test_clocks_may_be_two_minutes_apart_and_more_is_told(late_s: float, says: str | None) -> None:
     signer = Signer()

@@ -82,6 +82,14 @@ def test_it_is_the_same_after_a_restart_and_no_secret_is_shown(tmp_path: Path) -
     assert "PRIVATE" not in repr(known[1])
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for others")
+def test_what_root_writes_belongs_to_the_folder_s_owner(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    Identity(tmp_path).put_claim(CLAIM)
+    enrolled(tmp_path)
+    assert {one.stat().st_uid for one in tmp_path.iterdir()} == {65534}
+
+
 def test_the_next_key_is_one_key_until_it_is_taken(tmp_path: Path) -> None:
     old = enrolled(tmp_path)
     new = Identity(tmp_path).next_key().public
