@@ -31,7 +31,8 @@ _MEMORY_MB = 768
 class Machine:
     """A virtual Pi on `disk`; what belongs to its run lies in `folder`, so another process finds it again.
 
-    `forward` is the port of this host's loopback that the guest sees as COMPANION:COMPANION_PORT.
+    `steady`: the guest's clock waits for the guest, and its sound is whole; otherwise it is faster and keeps
+    our time, and loses sound. `forward` is the port of this host's loopback that the guest sees as COMPANION:COMPANION_PORT.
     `folder` must be short: a socket's path has at most 107 bytes.
     """
 
@@ -40,7 +41,7 @@ class Machine:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.disk, self.kernel = folder, disk, kernel
-        self.forward, self.stick = forward, stick
+        self.forward, self.stick, self.steady = forward, stick, True
         self.agent = Agent(folder / "agent.sock")
         self._pid_file = folder / "qemu.pid"
 
@@ -117,8 +118,10 @@ class Machine:
             net += f",guestfwd=tcp:{COMPANION}:{COMPANION_PORT}-cmd:socat - TCP:127.0.0.1:{self.forward}"
         # Its clock counts instructions (4 ns each) and waits while it is idle: however busy this host is, the
         # guest's sound is never late, and its clock goes at about 0.6 of ours while Pressel talks.
-        options = ["-M", "pc", "-accel", "tcg,thread=single,tb-size=256", "-icount", "shift=2", "-smp", "1"]
-        options += ["-cpu", "max"]
+        clock = ["tcg,thread=single,tb-size=256", "-smp", "1", "-icount", "shift=2"]
+        if not self.steady:
+            clock = ["tcg,thread=multi,tb-size=256", "-smp", "2"]
+        options = ["-M", "pc", "-cpu", "max", "-accel", *clock]
         options += ["-m", str(_MEMORY_MB), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
         options += ["-kernel", str(self.kernel.image), "-initrd", str(self.kernel.initrd)]
         options += ["-append", "console=ttyS0 quiet panic=-1 systemd.show_status=0 mitigations=off"]
