@@ -18,6 +18,12 @@ MaxStartups 200
 MaxSessions 50
 UseDNS no
 """
+# The mounts are seen by these processes alone: whoever removes the root folder meets no /dev in it.
+_IN_CHROOT = """
+mount --bind /proc "$1/proc"
+mount --bind /dev "$1/dev"
+exec chroot "$1" /usr/sbin/sshd -D -e
+"""
 _START_S = 10.0
 
 
@@ -54,11 +60,18 @@ class Sshd:
 
     def __enter__(self) -> Self:
         (self.root / "run/sshd").mkdir(parents=True, exist_ok=True)
-        for special in ("proc", "dev"):
-            subprocess.run(["mount", "--bind", f"/{special}", str(self.root / special)], check=True)
         log = self.root.with_name(f"{self.root.name}.sshd.log").open("ab")
         self._process = subprocess.Popen(
-            ["chroot", str(self.root), "/usr/sbin/sshd", "-D", "-e"],
+            [
+                "unshare",
+                "--mount",
+                "--propagation=private",
+                "/bin/sh",
+                "-ec",
+                _IN_CHROOT,
+                "sh",
+                str(self.root),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -79,8 +92,6 @@ class Sshd:
             self._process.terminate()
             self._process.wait(_START_S)
             self._process = None
-        for special in ("proc", "dev"):
-            subprocess.run(["umount", "--lazy", str(self.root / special)], check=False)
 
     def hang_up(self) -> None:
         """Kill every connection's process, as a network that dies does; the listener lives on."""

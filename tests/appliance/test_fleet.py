@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from device.dsp.resample import Resampler
+from device.system.control_client import request
 from rig import nspawn, rootfs, sshd
 from rig.processes import ROOT, Companion
 from rig.speech import SPOKEN_HZ, hear, say
@@ -113,23 +114,27 @@ class Desk:
     def talk(self, name: str, words: str) -> str:
         """Hold a device's button through pressel-fleet while saying `words`; returns what it then said."""
         speaker = Path(f"{self.machines[name].root}{SPEAKER}")
-        start = speaker.stat().st_size // 2 * 2
-        pcm = say(words)
-        turns = len(self.ctl(name, "transcript")["turns"])
-        self.ctl(name, "press")
+        pcm, turns = say(words), len(self.turns(name))
+        self.press(name, "press")
         with Path(f"{self.machines[name].root}{MIC}").open("ab") as file:
             file.write(Resampler(SPOKEN_HZ, CARD_HZ).process(pcm).tobytes())
         blocks = self.captured(name) + (len(pcm) / SPOKEN_HZ + 0.3) * 50
         until(lambda: self.captured(name) > blocks, 20)
-        self.ctl(name, "release")
-        until(lambda: self._replied(name, turns), 60)
+        start = speaker.stat().st_size // 2 * 2
+        self.press(name, "release")
+        until(lambda: [turn["role"] for turn in self.turns(name)[turns:]][-1:] == ["assistant"], 60)
+        until(lambda: self.ctl(name, "status")["state"] == "ready", 60)
         return hear(np.frombuffer(speaker.read_bytes()[start:], np.int16), CARD_HZ)
 
-    def _replied(self, name: str, before: int) -> bool:
-        """Whether a reply was added to so many turns, and has been said to its end."""
-        turns = self.ctl(name, "transcript")["turns"][before:]
-        said = bool(turns) and turns[-1]["role"] == "assistant"
-        return said and self.ctl(name, "status")["state"] == "ready"
+    def press(self, name: str, verb: str) -> None:
+        """Press or release a device's button through pressel-fleet run."""
+        status, out, err = self.fleet("run", "--limit", name, "--", "pressel", "ctl", verb)
+        assert status == 0, out + err
+
+    def turns(self, name: str) -> list[dict[str, str]]:
+        """What was said, oldest first."""
+        turns: list[dict[str, str]] = self.ctl(name, "transcript")["turns"]
+        return turns
 
     def captured(self, name: str) -> int:
         """How many blocks of 20 ms a device has captured."""
@@ -137,11 +142,9 @@ class Desk:
         return frames
 
     def ctl(self, name: str, verb: str) -> dict[str, Any]:
-        """Ask a device's daemon through pressel-fleet run."""
-        status, devices = self.report("run", "--limit", name, "--", "pressel", "ctl", verb, "--json")
-        assert status == 0, devices
-        answer: dict[str, Any] = json.loads("\n".join(devices[name]["stdout"]))
-        return answer
+        """Ask a device's daemon, past the desk: it is asked often."""
+        machine = self.machines[name]
+        return request(machine.root / "var/lib/pressel/control.sock", {"cmd": verb}, 5)
 
 
 @pytest.fixture(scope="module")
