@@ -31,8 +31,9 @@ _MEMORY_MB = 768
 class Machine:
     """A virtual Pi on `disk`; what belongs to its run lies in `folder`, so another process finds it again.
 
-    `steady`: the guest's clock waits for the guest, and its sound is whole; otherwise it is faster and keeps
-    our time, and loses sound. `forward` is the port of this host's loopback that the guest sees as COMPANION:COMPANION_PORT.
+    `steady`: the guest's clock waits for the guest, and its sound is whole; otherwise it boots faster and
+    loses sound. `forward` is the port of this host's loopback that the guest sees as
+    COMPANION:COMPANION_PORT.
     `folder` must be short: a socket's path has at most 107 bytes.
     """
 

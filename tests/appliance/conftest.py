@@ -10,15 +10,13 @@ import pytest
 from rig.processes import ROOT, Companion
 from rig.rootfs import Unavailable
 from rig.vpi.home import Home
-from tests.appliance.vpi import House, wait_until_ready
+from tests.appliance.vpi import BROKEN, NEXT, House, wait_until_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from rig.vpi.pi import Pi
-
-NEXT, BROKEN = "9.0.1", "9.0.2"
 
 
 @pytest.fixture(scope="session")

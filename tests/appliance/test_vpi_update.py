@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rig.vpi.home import install
-from tests.appliance.conftest import NEXT
-from tests.appliance.vpi import talk, wait_until_ready
+from tests.appliance.vpi import NEXT, talk, wait_until_ready
 
 if TYPE_CHECKING:
     from rig.vpi.pi import Pi

@@ -14,6 +14,7 @@ from tests.servers import until
 if TYPE_CHECKING:
     from rig.vpi.home import Home
 
+NEXT, BROKEN = "9.0.1", "9.0.2"  # releases beside the one that is installed
 PATIENCE_S = 240.0  # of ours: an emulated processor beside other work
 
 
