@@ -28,6 +28,7 @@ from device.core.moves import State
 from device.core.patience import Patience
 from device.errors import PresselError
 from device.orders import Orders
+from device.system.clock import StepDetector
 from device.system.watchdog import LastResort
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Daemon:
         self._dropped = 0  # frames of turns that could not be sent
         self._gap_told = False  # of this turn
         self._pulse_at = time.monotonic()
+        self._clock = StepDetector(time.time, time.monotonic())
         self._session: dict[str, str] | None = None
         self._today = ""
         self._parts = make_parts(self)
@@ -280,6 +282,8 @@ class Daemon:
         if today != self._today:
             self._today = today
             self._handle(e.Dated(today), now)
+        if self._clock.stepped(now):
+            self._handle(e.ClockSet(), now)
         state = self._conversation.state
         if self._config.backend.warm and state is State.IDLE and self._conversation.affordable:
             self._orders.warm(len(self._conversation.turns))

@@ -102,6 +102,7 @@ _HANDLERS: dict[type[e.Event], Callable[[Talk, Any, float], Actions]] = {
     e.CardLost: on_panel.card_lost,
     e.CardBack: on_panel.card_back,
     e.Elapsed: on_time.elapsed,
+    e.ClockSet: on_time.clock_set,
     e.Dated: _date,
     e.Opened: on_session.opened,
     e.Restored: on_session.restored,

@@ -101,6 +101,11 @@ class Dated(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ClockSet(Event):
+    """The time of day was set: what failed for its date may go now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Elapsed(Event):
     """The deadline that the conversation named has come."""
 

@@ -93,6 +93,7 @@ MOVES: dict[State, Moves] = {
             e.Pressed: (_S.RETRYING, _S.CONNECTING),
             e.Woken: (_S.RETRYING, _S.CONNECTING),
             e.Typed: (_S.RETRYING, _S.CONNECTING),
+            e.ClockSet: (_S.RETRYING, _S.CONNECTING),
             e.Elapsed: (_S.RETRYING, _S.CONNECTING, _S.IDLE),
             e.ReplyCut: _S.RETRYING,
         }

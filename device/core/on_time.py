@@ -24,6 +24,14 @@ def elapsed(talk: Talk, _event: e.Elapsed, now: float) -> Actions:
     return []
 
 
+def clock_set(talk: Talk, _event: e.ClockSet, now: float) -> Actions:
+    """Try again at once, unless a server named a time: it may have failed for the dates of a certificate."""
+    if now < talk.not_before:
+        return []
+    talk.patience.reset()
+    return [a.Tell("info", "the clock was set; trying again at once"), *talk.connect()]
+
+
 def _spend(talk: Talk, now: float) -> Actions:
     return talk.count_time(now)
 

@@ -341,6 +341,26 @@ def test_a_clock_that_jumps_by_hours_disturbs_nothing(tmp_path: Path) -> None:
         assert one.status()["session"]["rung"] == "seeded"
 
 
+@pytest.mark.skipif(clock.missing() is not None, reason=str(clock.missing()))
+def test_a_clock_that_is_set_at_last_ends_the_waiting_for_what_failed_by_its_date(tmp_path: Path) -> None:
+    fake = clock.FakeClock(tmp_path)
+    fake.set(3600)  # a grant of 10 min is out of date when it comes
+    with supervised(tmp_path, env=fake.env, more="[talk]\nkeep_turn_ms = 100\n") as one:
+        one.speak()
+        until(lambda: any(wait_s > 6 for wait_s in _waits(one)), 120)
+        assert "is the clock right" in one.said()
+        failed = len(_waits(one))
+        fake.set(0)
+        one.reach("ready", seconds=4)  # long before the next attempt was due
+        assert "the clock was set; trying again at once" in one.said()
+        assert len(_waits(one)) == failed
+        assert one.answered()
+
+
+def _waits(one: Scene) -> list[float]:
+    return [float(wait_s) for wait_s in re.findall(r"next attempt in ([\d.]+) s", one.said())]
+
+
 def _replied(one: Scene, times: int) -> bool:
     return bool(one.status()["counters"]["replies"] == times)
 
@@ -353,8 +373,10 @@ def test_the_time_of_day_is_asked_for_only_where_it_is_stamped_or_compared_with_
     }
     assert set(asked) == {
         "bundle.py",  # its name
-        "daemon.py",  # the date of the limits, stamps of events
+        "daemon.py",  # the date of the limits, stamps of events, whether the clock was set
+        "enrol.py",  # assertions
         "orders.py",  # grants, stamps of sessions
+        "net/backend.py",  # how far the companion's clock is off
         "net/flow.py",  # the ledger's stamps
         "net/warm.py",  # grants
         "system/ledger.py",

@@ -39,6 +39,7 @@ DETAILS = {
     e.TurnAccepted,
     e.TurnHeld,
     e.ReplyCut,
+    e.ClockSet,
 }
 CASES = [
     *((rules, Budget(), CARDS | BILLS) for rules in RULES[:3]),
@@ -75,6 +76,7 @@ def events_for(talk: Conversation, now: float) -> list[tuple[e.Event, float]]:
         (e.Elapsed(), now),
         *((kind, soon) for side in SIDES for kind in _card(side)),
         (e.Dated("2026-11-21"), soon),
+        (e.ClockSet(), soon),
         (e.Used(n, 60), soon),
         (e.Opened(n, "sess_1", "local", "live", soon + 15), soon),
         (e.Opened(n, "sess_1", "local", "seeded"), soon),

@@ -262,3 +262,21 @@ def test_a_limit_that_falls_due_in_a_reply_is_announced_in_it() -> None:
     c.handle(e.ReplyHeard("r1"), 125.0)
     assert a.Chime("refused") in pass_time(c, 125.0)
     assert not c.affordable
+
+
+def test_a_clock_that_was_set_ends_the_wait_for_the_next_attempt() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    c.handle(e.Lost(1, "its certificate is not valid yet"), 0.1)
+    assert c.state is State.RETRYING
+    assert kinds(c.handle(e.ClockSet(), 0.2)) == ["Tell", "Connect"]
+    assert c.state is State.CONNECTING
+    assert c.handle(e.ClockSet(), 0.3) == []
+
+
+def test_a_time_that_the_server_named_is_obeyed_by_a_clock_that_was_set_too() -> None:
+    c = talk()
+    c.handle(e.Pressed(0.0), 0.0)
+    c.handle(e.Lost(1, "busy", retry_after_s=7.0), 0.0)
+    assert c.handle(e.ClockSet(), 1.0) == []
+    assert c.deadline == 7.0
