@@ -164,8 +164,10 @@ check_space() {
 
 install_packages() {
   local wanted=(python3-venv python3-pyaudio alsa-utils) missing=() package
-  # On 3.11 the GPIO library is in the wheels; for newer Pythons there is none, and Debian has it.
-  if python3 -c 'import sys; sys.exit(sys.version_info < (3, 13))'; then wanted+=(python3-rpi-lgpio); fi
+  # On 3.11 the GPIO library is in the wheels; for newer Pythons there is none, and the Pi's archive has it.
+  if config_txt >/dev/null && python3 -c 'import sys; sys.exit(sys.version_info < (3, 13))'; then
+    wanted+=(python3-rpi-lgpio)
+  fi
   [ -n "$packages" ] || return 0
   for package in "${wanted[@]}"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing+=("$package")
@@ -198,10 +200,10 @@ make_release() {
   rm -rf "$release"
   folder "$OPT/releases"
   unfinished=$release
-  python3 -m venv --system-site-packages "$release" >"$scratch/pip" 2>&1 ||
+  python3 -m venv --system-site-packages --without-pip "$release" >"$scratch/pip" 2>&1 ||
     die 1 "python3 -m venv failed: $(tail -n 1 "$scratch/pip")"
-  "$release/bin/python" -m pip install --isolated --disable-pip-version-check --no-index --find-links "$here/wheels" \
-    --require-hashes --no-deps -r "$here/requirements.txt" >"$scratch/pip" 2>&1 &
+  PYTHONPATH=$(pip_wheel) "$release/bin/python" -m pip install --isolated --disable-pip-version-check \
+    --no-index --find-links "$here/wheels" --require-hashes --no-deps -r "$here/requirements.txt" >"$scratch/pip" 2>&1 &
   watch_pip $! || die 1 "the wheels cannot be installed: $(grep -m 1 ERROR "$scratch/pip" || tail -n 1 "$scratch/pip")"
   cp -r "$here/systemd" "$here/overlays" "$release/" 2>/dev/null || cp -r "$here/systemd" "$release/"
   "$release/bin/pressel" --help >/dev/null 2>"$scratch/pip" ||
@@ -211,6 +213,9 @@ make_release() {
   sync "$release/.complete"
   unfinished=''
 }
+
+# Debian's own pip, which python3-venv brings: a release needs none of its own, nor the time to unpack one.
+pip_wheel() { find /usr/share/python-wheels -name 'pip-*.whl' | tail -n 1; }
 
 # A bar on a terminal: the packages that are there, of those that the lock file names for some Python.
 watch_pip() {

@@ -28,8 +28,8 @@ pytestmark = pytest.mark.appliance
 
 _GATE = ("--gate", "3")
 _CONFIG_TXT = "dtparam=audio=on\ndtoverlay=vc4-kms-v3d\n[cm4]\notg_mode=1"  # no end of line
-_CUTS = 8
-# Read by every bash before its script: counts commands, and at the one that is named kills all that was started.
+_CUTS = 5
+# Read by every bash before its script: counts commands, and at the one that is named kills all of it.
 _CUTTER = """\
 set -o functrace
 n=0
