@@ -35,7 +35,7 @@ OPT=/opt/pressel ETC=/etc/pressel STATE=/var/lib/pressel
 BACKUP_SUFFIX=.before-pressel
 REBOOT=/run/pressel-reboot-needed
 UNITS=(pressel.service pressel-trial.service pressel-mixer.service)
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]:-$0}")" && pwd)
 action=install board='' config='' claim='' token='' dry='' start=yes packages=yes gate=60 json='' purge=''
 changes=0 restart='' scratch='' unfinished=''
 
