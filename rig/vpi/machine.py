@@ -25,6 +25,7 @@ COMPANION = "10.0.2.100"  # where the guest finds the host's companion; nothing 
 COMPANION_PORT = 8790
 BOOT_S = 240.0  # a shared machine boots it in 10 to 30 s
 _OFF_S = 90.0
+_DIAL_S = 10.0
 _MEMORY_MB = 768
 
 
@@ -45,6 +46,7 @@ class Machine:
         self.forward, self.stick, self.steady = forward, stick, True
         self.agent = Agent(folder / "agent.sock")
         self._pid_file = folder / "qemu.pid"
+        self._child: subprocess.Popen[bytes] | None = None  # when it was this process that switched it on
 
     @property
     def on(self) -> bool:
@@ -67,7 +69,7 @@ class Machine:
             raise GuestError("the virtual Pi is on already")
         with (self.folder / "qemu.log").open("ab") as log, self._pid_file.open("w") as mark:
             fcntl.flock(mark, fcntl.LOCK_EX)  # QEMU inherits it: held for as long as it lives
-            child = subprocess.Popen(
+            self._child = subprocess.Popen(
                 [program, *self._options()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -75,7 +77,7 @@ class Machine:
                 pass_fds=[mark.fileno()],
                 start_new_session=True,
             )
-            mark.write(str(child.pid))
+            mark.write(str(self._child.pid))
 
     def wait(self, timeout_s: float = BOOT_S) -> None:
         """Return once the guest answers. Raises GuestError."""
@@ -135,9 +137,7 @@ class Machine:
         return options + (_drive("stick", self.stick) if self.stick else [])
 
     def _qmp(self, execute: str, **arguments: object) -> None:
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(10.0)
-            line.connect(f"{self.folder}/qmp.sock")
+        with _dial(self.folder / "qmp.sock") as line:
             file = line.makefile("rw")
             file.readline()
             for order in ({"execute": "qmp_capabilities"}, {"execute": execute, "arguments": arguments}):
@@ -159,10 +159,29 @@ class Machine:
     def _gone(self, deadline: float) -> None:
         while self.on and time.monotonic() < deadline:
             time.sleep(0.02)
+        if self._child is not None and not self.on:
+            self._child.wait()
 
     def _last_line(self) -> str:
         lines = (self.folder / "qemu.log").read_text(errors="replace").splitlines()
         return lines[-1] if lines else "without a word"
+
+
+def _dial(path: Path) -> socket.socket:
+    """Connect to a socket that QEMU makes within moments of its start."""
+    deadline = time.monotonic() + _DIAL_S
+    while True:
+        line = socket.socket(socket.AF_UNIX)
+        line.settimeout(_DIAL_S)
+        try:
+            line.connect(str(path))
+        except OSError as error:
+            line.close()
+            if time.monotonic() > deadline:
+                raise GuestError(f"QEMU does not answer at {path}: {error}") from error
+            time.sleep(0.05)
+        else:
+            return line
 
 
 def _drive(name: str, file: Path) -> list[str]:
