@@ -61,7 +61,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
         one.run("systemd-sysusers", "pressel-companion.conf")
         one.run("systemd-tmpfiles", "--create", "pressel-companion.conf")
         (root / "etc/pressel-companion/companion.toml").write_text(
-            f'listen = "127.0.0.1:{_free_port()}"\nstate_dir = "{_STATE}"\ntokens_file = "{_STATE}/tokens.json"\n'
+            f'listen = "127.0.0.1:{_free_port()}"\n'
+            f'state_dir = "{_STATE}"\ntokens_file = "{_STATE}/tokens.json"\n'
             '[endpoints.default]\nprovider = "local"\n'
         )
         one.run("systemctl", "start", "pressel-companion")
