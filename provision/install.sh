@@ -82,7 +82,7 @@ folder() {
 drop() {
   [ -e "$1" ] || [ -L "$1" ] || return 0
   restart=yes
-  if changed "$1 removed"; then rm -rf "$1"; fi
+  if changed "$1: removed"; then rm -rf "$1"; fi
 }
 
 link() {
@@ -173,7 +173,7 @@ install_packages() {
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing+=("$package")
   done
   [ "${#missing[@]}" -gt 0 ] || return 0
-  changed "packages ${missing[*]}" || return 0
+  changed "packages: ${missing[*]}" || return 0
   # What apt brings is what is there afterwards and was not before, also when power fails in between.
   [ -f "$OPT/packages.before" ] || installed_packages >"$OPT/packages.before"
   apt_install "${missing[@]}" ||
@@ -307,7 +307,7 @@ put_units() {
 switch_to() {
   [ "$(version_of current)" = "$1" ] && return
   restart=yes
-  changed "current is release $1" || return 0
+  changed "current: release $1" || return 0
   begin_trial
   complete "$1" || die 1 "release $1 is not complete"
   link "releases/$1" "$OPT/current"
@@ -346,7 +346,7 @@ try_it() {
   fi
   if [ -e "$REBOOT" ]; then note "not started: that is for after the reboot"; [ "$gate" -ne 0 ] || pass; return; fi
   if [ -z "$restart" ] && [ ! -e "$OPT/trial" ] && systemctl is-active --quiet pressel; then return; fi
-  changed "pressel.service started" || return 0
+  changed "pressel.service: started" || return 0
   if healthy; then pass; else back; fi
 }
 
@@ -441,7 +441,7 @@ do_settle() {
 }
 
 do_reset() {
-  changed "identity, token, claim and state removed" || { total; return; }
+  changed "identity, token, claim and state: removed" || { total; return; }
   ! systemd_runs || systemctl stop pressel
   find "$STATE" -mindepth 1 -delete
   rm -f "$ETC/credentials/token" "$OPT/claim.sha256"
@@ -470,7 +470,7 @@ releases() {
 
 do_uninstall() {
   local file
-  if [ -n "$dry" ]; then changed "all of Pressel removed"; total; return; fi
+  if [ -n "$dry" ]; then changed "all of Pressel: removed"; total; return; fi
   ! systemd_runs || systemctl stop pressel pressel-trial pressel-mixer 2>/dev/null || true
   for file in "${UNITS[@]}"; do systemctl --quiet disable "$file" 2>/dev/null || true; done
   remove_boot_files
@@ -482,7 +482,7 @@ do_uninstall() {
   drop /etc/systemd/system.conf.d/90-pressel-watchdog.conf
   ! systemd_runs || systemctl daemon-reload
   remove_state
-  if id pressel >/dev/null 2>&1 && changed "user pressel removed"; then userdel pressel; fi
+  if id pressel >/dev/null 2>&1 && changed "user pressel: removed"; then userdel pressel; fi
   remove_packages
   rm -f "$REBOOT"
   [ ! -f "$OPT/folders" ] || sort -r "$OPT/folders" >"$scratch/folders"
@@ -519,7 +519,7 @@ remove_packages() {
   ours=$(sort -u "$OPT/packages" | xargs)
   # shellcheck disable=SC2086 # a list of names
   if dpkg --purge $ours >"$scratch/apt" 2>&1; then
-    changed "packages $ours removed"
+    changed "packages: $ours removed"
   else
     note "kept, because others need them: $ours"
   fi
