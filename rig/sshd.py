@@ -9,7 +9,10 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _CONFIG = """Port {port}
 ListenAddress 127.0.0.1
@@ -20,9 +23,12 @@ UseDNS no
 """
 # The mounts are seen by these processes alone: whoever removes the root folder meets no /dev in it.
 _IN_CHROOT = """
-mount --bind /proc "$1/proc"
-mount --bind /dev "$1/dev"
-exec chroot "$1" /usr/sbin/sshd -D -e
+root=$1 port=$2
+shift 2
+mount --bind /proc "$root/proc"
+mount --bind /dev "$root/dev"
+for folder; do mount -t tmpfs none "$root$folder"; done
+exec chroot "$root" /usr/sbin/sshd -D -e -p "$port"
 """
 _START_S = 10.0
 
@@ -52,10 +58,14 @@ def prepare(root: Path, port: int, key: Path, user: str = "ops") -> None:
 
 
 class Sshd:
-    """The sshd of a prepared root, run in a chroot while the context is open: a machine without systemd."""
+    """The sshd of a prepared root, run in a chroot while the context is open: a machine without systemd.
 
-    def __init__(self, root: Path, port: int) -> None:
+    `own`: folders of the root that are empty and this machine's alone, so that several can share one root.
+    """
+
+    def __init__(self, root: Path, port: int, own: Sequence[str] = ()) -> None:
         self.root, self.port = root, port
+        self._own = own
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -71,6 +81,8 @@ class Sshd:
                 _IN_CHROOT,
                 "sh",
                 str(self.root),
+                str(self.port),
+                *self._own,
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,
