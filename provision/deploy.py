@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pyinfra.operations import files, server
 
 from provision.facts import as_root
-from provision.planning import CLAIM_FILE, CONFIG_FILE, TOKEN_FILE
+from provision.planning import CLAIM_FILE, CONFIG_FILE, TOKEN_FILE, reboot
 from provision.report import Outcome
 from provision.ssh import Session
 
@@ -124,7 +124,9 @@ def _outcome(
         return failure(plan, what, lines)
     if plan.gate_only:
         return Outcome(name, "unchanged", plan.version, "passed its gate")
-    return Outcome(name, "changed", release.version, "; ".join((*plan.steps, *plan.notes)), plan.steps)
+    said = operations[name][-1][1].stdout_lines
+    due = [reboot(plan.target)] if any(line.startswith("reboot needed") for line in said) else []
+    return Outcome(name, "changed", release.version, "; ".join((*plan.steps, *due)), plan.steps)
 
 
 def failure(plan: Plan, what: str, lines: Sequence[str]) -> Outcome:

@@ -38,5 +38,5 @@ def forecast(plan: Plan) -> Outcome:
     name, version = plan.target.name, plan.version
     if plan.problem:
         return Outcome(name, "failed", version, plan.problem)
-    steps = "; ".join((*plan.steps, *plan.notes))
+    steps = "; ".join(plan.steps)
     return Outcome(name, "would change" if plan.steps else "unchanged", version, steps, plan.steps)

@@ -24,8 +24,7 @@ class Plan:
     """What apply would do to a device. `steps`: in words, none when nothing is to change.
 
     `files`: what goes beside the bundle, by name; it may hold secrets and is never shown. `problem`: why the
-    release cannot be installed there. `notes`: what the owner should know. `gate_only`: all is installed, and
-    has to show that it works.
+    release cannot be installed there. `gate_only`: all is installed, and has to show that it works.
     """
 
     target: Target
@@ -33,7 +32,6 @@ class Plan:
     steps: tuple[str, ...] = ()
     diff: str = ""
     problem: str = ""
-    notes: tuple[str, ...] = ()
     gate_only: bool = False
     files: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -53,9 +51,16 @@ def make_plan(target: Target, release: Release, found: dict[str, str]) -> Plan:
     steps += _secret_steps(target, found, files)
     gate_only = not steps and found.get("service") == "active"
     steps += [] if steps else _health_steps(found)
-    notes = ("a reboot is needed for config.txt",) if "reboot" in found else ()
-    return Plan(
-        target, version, tuple(steps), _diff(have, wanted), notes=notes, gate_only=gate_only, files=files
+    if steps and "reboot" in found and version == release.version and not files:
+        return Plan(target, version, problem=reboot(target))
+    return Plan(target, version, tuple(steps), _diff(have, wanted), gate_only=gate_only, files=files)
+
+
+def reboot(target: Target) -> str:
+    """Return what is to be done about a config.txt that has changed."""
+    return (
+        f"a reboot is due for config.txt: pressel-fleet run --limit {target.name} -- systemctl reboot, "
+        "then apply again"
     )
 
 

@@ -143,6 +143,9 @@ def test_a_bundle_for_another_machine_is_a_problem_and_no_secret_is_read(tmp_pat
     assert plan.steps == ()
 
 
-def test_a_reboot_that_is_due_is_told(tmp_path: Path) -> None:
+def test_nothing_is_tried_before_a_reboot_that_is_due(tmp_path: Path) -> None:
     one = target(tmp_path)
-    assert make_plan(one, release(tmp_path), done(one, reboot="yes")).notes
+    plan = make_plan(one, release(tmp_path), done(one, reboot="yes", trial="yes", service="inactive"))
+    assert plan.problem.startswith("a reboot is due for config.txt: pressel-fleet run --limit hall --")
+    assert make_plan(one, release(tmp_path), done(one, reboot="yes")).problem == ""
+    assert make_plan(one, release(tmp_path), done(one, reboot="yes", current="1.0")).steps
