@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from companion.errors import ConfigError
 
@@ -26,6 +27,7 @@ _EXAMPLES = """examples:
   pressel-companion devices rotate kitchen --config companion.toml
 """
 _LONGEST_HOURS = 8760.0
+_EVERYWHERE = ("0.0.0.0", "[::]")  # to listen there is no address to be found at
 
 
 def add_commands(commands: Any) -> None:
@@ -88,7 +90,7 @@ def _claims_new(arguments: argparse.Namespace) -> int:
         except OSError as error:
             raise ConfigError(f"cannot write {out}: {error.strerror}; try again with --replace") from None
         _say(arguments, {**facts, "file": str(out)}, str(out))
-        note = f"Good once, for {arguments.hours:g} h, at {url}; the device destroys it."
+        note = f"Good once, for {arguments.hours:g} h, at {url}; the device destroys it.{_reach(url)}"
     else:
         _say(arguments, {**facts, "claim": claim}, claim)
         note = (
@@ -142,7 +144,17 @@ def _opened(arguments: argparse.Namespace) -> tuple[Config, Registry]:
 def _url(config: Config) -> str:
     if config.public_url:
         return config.public_url
-    return "" if config.listen.endswith(":0") else f"http://{config.listen}"
+    host, _, port = config.listen.rpartition(":")
+    return "" if port == "0" or host in _EVERYWHERE else f"http://{config.listen}"
+
+
+def _reach(url: str) -> str:
+    """Say who cannot use this address, "" when everybody can."""
+    if urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1"):
+        return "\nOnly this machine reaches that address: for others set public_url, or add --url."
+    if not url.startswith("https://"):
+        return "\nIt is not encrypted: a device takes it only with backend.allow_insecure = true."
+    return ""
 
 
 def _hours(text: str) -> float:

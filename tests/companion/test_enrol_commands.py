@@ -108,6 +108,27 @@ def test_a_claim_file_needs_to_know_where_the_companion_is(tmp_path: Path) -> No
     assert made["url"] == "https://c.example"
 
 
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("https://c.example", "the device destroys it."),
+        ("http://127.0.0.1:8790", "Only this machine reaches that address"),
+        ("http://192.0.2.1:8790", "It is not encrypted"),
+    ],
+)
+def test_an_address_that_will_not_do_is_told(tmp_path: Path, config: str, url: str, says: str) -> None:
+    done = run("claims", "new", "kitchen", "--out", str(tmp_path / "c"), "--url", url, "--config", config)
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1].endswith(says) or says in done.stderr.splitlines()[1]
+
+
+def test_to_listen_everywhere_is_no_address(tmp_path: Path) -> None:
+    file = config_file(tmp_path)
+    file.write_text(file.read_text().replace("127.0.0.1:0", "0.0.0.0:8790"))
+    done = run("claims", "new", "kitchen", "--out", str(tmp_path / "c"), "--config", str(file))
+    assert (done.returncode, "set public_url" in done.stderr) == (78, True)
+
+
 @pytest.mark.parametrize("arguments", [["claims"], ["claims", "new"], ["devices"], ["devices", "list"]])
 def test_help_has_examples(arguments: list[str]) -> None:
     assert "examples:\n  pressel-companion claims new kitchen" in run(*arguments, "--help").stdout
