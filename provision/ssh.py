@@ -135,7 +135,7 @@ class Session:
             try:
                 do(name)
             except (PyinfraError, OSError, EOFError, ValueError) as error:
-                self.failures[name] = _explain(self._targets[name], error)
+                self.failures[name] = explain(self._targets[name], error)
 
         self._state.pool.map(guarded, names)
 
@@ -206,7 +206,7 @@ def _ssh_data(target: Target) -> dict[str, Any]:
     return data | ({"ssh_key": ssh.key_file} if ssh.key_file else {})
 
 
-def _explain(target: Target, error: BaseException) -> str:
+def explain(target: Target, error: BaseException) -> str:
     """Return one line: what is wrong, and the mend."""
     said = " ".join(str(part) for part in error.args) or type(error).__name__
     where = f"{target.host} port {target.ssh.port}"

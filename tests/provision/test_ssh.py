@@ -1,0 +1,52 @@
+"""Whatever goes wrong with a connection is one line with the mend."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from pyinfra.api.exceptions import ConnectError, PyinfraError
+
+from provision.errors import InventoryError
+from provision.ssh import check_keys, explain
+from tests.provision.test_planning import target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("error", "complaint"),
+    [
+        (ConnectError("Could not resolve hostname (x)"), "cannot be reached at h port 22: "),
+        (
+            ConnectError("Authentication error (username=ops)"),
+            "ops is not let in at h port 22: put the key's",
+        ),
+        (ConnectError("SSH host key error (Host key for h does not match.)"), "-R 'h'"),
+        (PyinfraError("Private key file (k) is encrypted, set x"), "has a passphrase: load it with ssh-add"),
+        (OSError("odd"), "odd (h port 22)"),
+        (EOFError(), "EOFError (h port 22)"),
+    ],
+)
+def test_an_error_is_a_line_that_says_what_to_do(tmp_path: Path, error: Exception, complaint: str) -> None:
+    said = explain(target(tmp_path), error)
+    assert complaint in said
+    assert "\n" not in said
+
+
+def test_the_systems_own_words_are_taken_from_below(tmp_path: Path) -> None:
+    refused = ConnectError("Could not connect ([Errno None] Unable to connect)")
+    refused.__context__ = ConnectionRefusedError(111, "Connection refused")
+    assert explain(target(tmp_path), refused).endswith("connection refused")
+
+
+def test_a_missing_key_is_refused_and_known_hosts_are_made_for_the_owner_alone(tmp_path: Path) -> None:
+    one = target(tmp_path)
+    check_keys([one])
+    assert (tmp_path / "known_hosts").stat().st_mode & 0o777 == 0o600
+    other = msgspec.structs.replace(one.ssh, key_file=str(tmp_path / "none"))
+    with pytest.raises(InventoryError, match=r"hall: ssh.key_file .*/none is missing"):
+        check_keys([dataclasses.replace(one, ssh=other)])
