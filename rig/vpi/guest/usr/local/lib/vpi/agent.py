@@ -2,7 +2,7 @@
 
 One JSON object a line over a virtio serial port, each way. A request is {"id", "do", …}, its answer has the
 same id. What takes time is a job: "start" gives its number at once, "job" tells whether it has ended. A
-request tells the host's time as well, and the clock here is set by it, as by a time server.
+request tells the host's time as well, and with --set-clock the clock here is set by it, as by a time server.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-import tty
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ def _levels(number: int, until: float) -> list[tuple[float, int]]:
 
 
 def _set_clock(now: float) -> None:
-    if abs(now - time.time()) > _WRONG_S:
+    if "--set-clock" in sys.argv and abs(now - time.time()) > _WRONG_S:
         time.clock_settime(time.CLOCK_REALTIME, now)
 
 
@@ -134,7 +133,4 @@ def _serve(port: int) -> None:
 
 
 if __name__ == "__main__":
-    descriptor = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)
-    if os.isatty(descriptor):
-        tty.setraw(descriptor)
-    _serve(descriptor)
+    _serve(os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY))
