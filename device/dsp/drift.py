@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+
+from device.dsp.windows import windows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,7 +89,7 @@ def _windows(
     phase = (points - whole) * _PHASES
     row = phase.astype(np.intp)
     share = (phase - row).astype(np.float32)[:, None]
-    around = sliding_window_view(line, 2 * _HALF)[whole - (_HALF - 1)]
+    around = windows(line, 2 * _HALF)[whole - (_HALF - 1)]
     return around, _TABLE[row] + share * _SLOPE[row]
 
 

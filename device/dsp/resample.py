@@ -6,7 +6,8 @@ from math import gcd
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+
+from device.dsp.windows import windows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,9 +55,9 @@ class Resampler:
         out = np.empty(count, np.float32)
         for first in range(min(self._up, count)):
             step = self._skip + first * self._down
-            windows = sliding_window_view(line, self._taps)[step // self._up :: self._down]
+            around = windows(line, self._taps)[step // self._up :: self._down]
             share = out[first :: self._up]
-            np.matmul(windows[: len(share)], self._phases[step % self._up], out=share)
+            np.matmul(around[: len(share)], self._phases[step % self._up], out=share)
         self._skip += count * self._down - len(samples) * self._up
         self._history = line[len(line) - self._taps + 1 :]
         np.rint(out, out=out)
