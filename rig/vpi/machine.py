@@ -100,7 +100,7 @@ class Machine:
         pid = self._pid()
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
-            self._gone(time.monotonic() + 10.0)
+        self._gone(time.monotonic() + 10.0)
         self._pid_file.unlink(missing_ok=True)
 
     def off(self) -> None:
