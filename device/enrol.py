@@ -73,7 +73,7 @@ class Enrolment:
 
     def header(self) -> str:
         """Return an assertion for one request; enrols first where a claim lies there. Raises BackendError."""
-        if self._token and not self._identity.begun():
+        if self._token and not self._identity.promised():
             return PlainToken(self._token).header()
         card, key = self.enrol()
         return assertion(key, card.device_id, card.audience, self._now())

@@ -15,6 +15,7 @@ from device.cards import open_cards
 from device.config import read_token, ring_seconds
 from device.dsp.resample import Resampler
 from device.dsp.vad import Vad
+from device.errors import ConfigError
 from device.net.link import Link
 from device.net.uplink import Uplink
 from device.net.warm import WarmBackend
@@ -248,7 +249,12 @@ def _make_enrolment(config: Config, daemon: Listener) -> Enrolment | None:
     from device.system.identity import Identity  # noqa: PLC0415 # the same
 
     identity = Identity(Path(config.state.dir))
-    token = None if identity.begun() else read_token(backend)
+    try:
+        token = read_token(backend)
+    except ConfigError:
+        if not identity.begun():
+            raise
+        token = None
     return Enrolment(
         identity,
         backend.url,

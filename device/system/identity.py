@@ -112,6 +112,11 @@ class Identity:
         """Tell whether this folder has, had, or is to have an identity."""
         return any(self._folder.glob("identity.*")) or any(self._folder.glob(f"{CLAIM}*"))
 
+    def promised(self) -> bool:
+        """Tell whether there is an identity, or a claim to make one."""
+        kept = {path.name.removesuffix(".new") for path in self._folder.glob("identity.*")}
+        return {KEY, CARD} <= kept or (self._folder / CLAIM).exists()
+
     def known(self) -> tuple[Card, Key] | None:
         """Return who this device is, None when it is not enrolled."""
         self._finish()

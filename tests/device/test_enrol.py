@@ -101,6 +101,22 @@ def test_a_token_is_shown_while_there_is_nothing_better(office: Office, tmp_path
     assert mint(office, enrolment) == "local"
 
 
+def test_a_token_is_shown_again_when_a_claim_is_refused_or_a_key_is_broken(
+    office: Office, tmp_path: Path
+) -> None:
+    enrolment = Enrolment(Identity(tmp_path), office.url, office.token)
+    Identity(tmp_path).put_claim(Claim(office.url, "pressel_claim_wrong"))
+    with pytest.raises(BackendError, match="claim is not known here"):
+        enrolment.header()
+    assert enrolment.header() == f"Bearer {office.token}"
+    Identity(tmp_path).put_claim(office.claim())
+    assert enrolment.header() != f"Bearer {office.token}"
+    (tmp_path / "identity.key").write_text("broken")
+    with pytest.raises(BackendError, match="not enrolled"):
+        enrolment.header()
+    assert enrolment.header() == f"Bearer {office.token}"
+
+
 def test_the_power_may_be_cut_at_any_moment_of_enrolling(office: Office, tmp_path: Path) -> None:
     for calls in range(60):
         folder = tmp_path / str(calls)

@@ -7,9 +7,12 @@ import wave
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import pytest
 
-from device.config import load
-from device.parts import Parts
+from device.config import BackendConfig, Config, StateConfig, load
+from device.errors import BackendError, ConfigError
+from device.parts import Parts, _make_enrolment
+from device.system.identity import Claim, Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,3 +87,35 @@ def test_the_longest_turn_is_sent_again_whole_after_the_longest_wait(tmp_path: P
     parts.close()
     assert abs(second.seconds - 120) < 0.05
     assert uplink.frames_dropped == 0
+
+
+def _asked(folder: Path, **backend: Any) -> str | None:
+    """Return what a request would show, "claim" when that is tried first, None when a token's file decides."""
+    settings = BackendConfig(url="http://127.0.0.1:1", **backend)
+    enrolment = _make_enrolment(
+        Config(backend=settings, state=StateConfig(str(folder))), cast("Any", Nobody())
+    )
+    try:
+        return enrolment.header() if enrolment else None
+    except BackendError as error:
+        return "claim" if "cannot be reached" in str(error) else str(error)
+
+
+def test_which_credential_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials, state = tmp_path / "credentials", tmp_path / "state"
+    credentials.mkdir()
+    state.mkdir()
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(ConfigError, match="or enrol this device: pressel enroll"):
+        _asked(state)
+    assert _asked(state, kind="unmute") is None
+    assert _asked(state, token_file="anything") is None
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    (credentials / "pressel_token").write_text("pst_1")
+    assert _asked(state) == "Bearer pst_1"
+    Identity(state).put_claim(Claim("http://127.0.0.1:1", "pressel_claim_1"))
+    assert _asked(state) == "claim"
+    Identity(state).refuse_claim()
+    assert _asked(state) == "Bearer pst_1"
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    assert "this device is not enrolled" in (_asked(state) or "")
