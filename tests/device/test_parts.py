@@ -90,7 +90,7 @@ def test_the_longest_turn_is_sent_again_whole_after_the_longest_wait(tmp_path: P
 
 
 def _asked(folder: Path, **backend: Any) -> str | None:
-    """Return what a request would show, "claim" when that is tried first, None when a token's file decides."""
+    """Return what a request would show; "claim" when that is tried first, None when a file decides."""
     settings = BackendConfig(url="http://127.0.0.1:1", **backend)
     enrolment = _make_enrolment(
         Config(backend=settings, state=StateConfig(str(folder))), cast("Any", Nobody())
