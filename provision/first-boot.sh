@@ -60,9 +60,17 @@ unpack() {
   tar --extract --gzip --no-same-owner --strip-components=1 --directory "$work" --file "${bundles[0]}"
 }
 
+# They are used up here; the hashes tell `pressel-fleet media` not to write the same ones again.
+remember() {
+  local file
+  for file in "$here/token" "$here/claim.json"; do
+    if [[ -f $file ]]; then sha256sum <"$file" | cut --delimiter=' ' --fields=1 >"$file.sha256"; fi
+  done
+}
+
 run_installer() {
-  # No gate: there is no older release to go back to, and the companion may not be reachable yet.
-  local arguments=(--board "$(<"$here/board")" --config "$here/config.toml" --gate 0)
+  # Not started: mixer, groups and watchdog are all there after the restart that ends this.
+  local arguments=(--board "$(<"$here/board")" --config "$here/config.toml" --no-start)
   if [[ -f $here/claim.json ]]; then arguments+=(--claim "$here/claim.json"); fi
   if [[ -f $here/token ]]; then arguments+=(--token-file "$here/token"); fi
   bash "$work/install.sh" "${arguments[@]}"
@@ -81,19 +89,16 @@ finish() {
   rm -rf "$work"
   systemctl disable "$unit"
   rm -f "$unit_file"
-  echo "done"
+  echo "done: restarting"
   sync
-  if [[ -e /run/pressel-reboot-needed ]]; then
-    echo "restarting, for the new config.txt"
-    sync
-    systemctl reboot
-  fi
+  systemctl reboot
 }
 
 main() {
   echo "$(date --utc +%FT%TZ) installing Pressel from $here"
   settle_clock
   unpack
+  remember
   run_installer
   finish
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import re
 import tomllib
@@ -103,13 +104,19 @@ def _common(fleet: Fleet, target: Target, boot: Path) -> dict[str, Content]:
         f"{FOLDER}/board": f"{target.board}\n".encode(),
         f"{FOLDER}/config.toml": render_config(target).encode(),
         f"{FOLDER}/first-boot.sh": _SCRIPT.read_bytes(),
-        f"{FOLDER}/token": f"{target.token.read()}\n".encode() if target.token else None,
-        f"{FOLDER}/claim.json": (
-            settings.read_claim(target.claim, fleet.companion).encode() if target.claim else None
-        ),
         f"{FOLDER}/{bundle.name}": bundle.file,
     }
-    return wanted
+    token = f"{target.token.read()}\n" if target.token else ""
+    claim = settings.read_claim(target.claim, fleet.companion) if target.claim else ""
+    return wanted | _once(boot, f"{FOLDER}/token", token) | _once(boot, f"{FOLDER}/claim.json", claim)
+
+
+def _once(boot: Path, path: str, text: str) -> dict[str, Content]:
+    """Return that file's content; no word of it where this device has used it up, as its hash says."""
+    used = bootpart.read_text(boot / f"{path}.sha256").strip()
+    if text and used == hashlib.sha256(text.encode()).hexdigest() and not (boot / path).exists():
+        return {}
+    return {path: text.encode() or None}
 
 
 def _config_txt(board: Path) -> tuple[str, ...]:

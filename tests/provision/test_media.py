@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from typing import TYPE_CHECKING
@@ -134,6 +135,19 @@ def test_a_card_pulled_half_way_is_finished_by_the_next_run_as_a_new_instance(
     media(desk, boot)
     assert '"hostname": "kitchen-1"' in (boot / "user-data").read_text()
     assert (boot / "meta-data").read_text() != first
+
+
+def test_a_claim_that_the_device_has_used_up_is_not_written_again(desk: Path, boot: Path) -> None:
+    media(desk, boot)
+    claim = boot / "pressel/claim.json"
+    (boot / "pressel/claim.json.sha256").write_text(f"{hashlib.sha256(claim.read_bytes()).hexdigest()}\n")
+    claim.unlink()
+    before = everything(boot)
+    media(desk, boot)
+    assert everything(boot) == before
+    (desk / "secrets/claim").write_text(json.dumps({"url": cards.URL, "claim": "another"}))
+    media(desk, boot)
+    assert json.loads(claim.read_text())["claim"] == "another"
 
 
 @pytest.mark.parametrize(
