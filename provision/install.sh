@@ -103,6 +103,8 @@ check_machine() {
   [ -f "$here/bundle.json" ] || die 2 "no bundle beside $here/install.sh: unpack pressel-….tar.gz and run the one in it"
   arch=$(bundle arch)
   [ "$(uname -m)" = "$arch" ] || die 4 "this bundle is for $arch, this machine is $(uname -m): take the bundle for it"
+  # A Pi's 64-bit kernel runs under 32-bit systems too.
+  [ "$(getconf LONG_BIT)" = 64 ] || die 4 "this system is a 32-bit one: write the card with the 64-bit image"
   command -v python3 >/dev/null || die 4 "python3 is missing: apt-get install python3"
   python=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
   bundle pythons | grep -x "$python" >/dev/null || # not -q: it would hang up on python
@@ -274,8 +276,8 @@ put_boot_files() {
   cmp -s "$scratch/config.txt.new" "$file" && return
   changed "$file" || return 0
   [ -f "$file$BACKUP_SUFFIX" ] || cp "$file" "$file$BACKUP_SUFFIX"
-  replace_on_fat "$scratch/config.txt.new" "$file"
   touch "$REBOOT"
+  replace_on_fat "$scratch/config.txt.new" "$file"
 }
 
 replace_on_fat() {

@@ -67,8 +67,8 @@ def mixer(board: dict[str, Any]) -> str:
     """Return the shell script that sets a board's mixer, or "" where there is nothing to set."""
     calls = board.get("hat", {}).get("mixer", ())
     card = board.get("audio", {}).get("output", {}).get("device", "")
-    lines = [shlex.join(["amixer", "-q", "-c", card, "sset", *call]) + "\n" for call in calls]
-    return "".join(["#!/bin/sh -e\n", *lines]) if lines else ""
+    lines = [shlex.join(["amixer", "-q", "-c", card, "sset", *call]) + " || status=1\n" for call in calls]
+    return "".join(["#!/bin/sh\nstatus=0\n", *lines, "exit $status\n"]) if lines else ""
 
 
 def _boards() -> Traversable:

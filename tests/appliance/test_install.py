@@ -154,6 +154,18 @@ def _refused(machine: Machine, status: int, *options: str, version: str = "1.0")
     return done.stderr
 
 
+@contextmanager
+def _says(machine: Machine, command: str, answer: str) -> Iterator[None]:
+    """Have a command of the machine give one answer, whatever it is asked."""
+    file = machine.root / "usr/local/bin" / command
+    file.write_text(f"#!/bin/sh\nprintf '{answer}\\n'\n")
+    file.chmod(0o755)
+    try:
+        yield
+    finally:
+        file.unlink()
+
+
 def test_what_it_refuses_is_one_line_and_nothing_has_changed(machine: Machine) -> None:
     folder = machine.root / "srv/bundles"
     for name, key, value in (("arm", "arch", "aarch64"), ("old", "pythons", ["3.9"])):
@@ -172,6 +184,8 @@ def test_what_it_refuses_is_one_line_and_nothing_has_changed(machine: Machine) -
     assert "i2s-mems-pair" in _refused(machine, 2)
     assert 'no board "i2s-mems"' in _refused(machine, 4, "--board", "i2s-mems")
     assert "nobody.toml" in _refused(machine, 2, "--board", "i2s-mems-pair", "--config", "/srv/nobody.toml")
+    with _says(machine, "getconf", "32"):
+        assert "32-bit" in _refused(machine, 4, *_FIRST)
     for name in ("arm", "old", "damaged"):
         shutil.rmtree(folder / name)
 
@@ -188,21 +202,25 @@ def test_somebody_else_s_sound_board_is_named(machine: Machine) -> None:
 
 
 def test_a_full_disk_is_found_before_and_survived_when_it_fills_up_later(machine: Machine) -> None:
+    with _small_disk(machine, 100, 0):
+        assert "make room" in _refused(machine, 4, *_FIRST)
+    # df tells the truth of a moment; another program then takes the room.
+    with _says(machine, "df", "999000000"), _small_disk(machine, 60, 20):
+        done = machine.install("1.0", *_FIRST)
+        assert (done.returncode, "cannot be installed" in done.stderr) == (1, True), done.stderr
+        assert not (machine.root / "opt/pressel/current").exists()
+        assert not (machine.root / "opt/pressel/releases/1.0").exists()
+
+
+@contextmanager
+def _small_disk(machine: Machine, size_mb: int, taken_mb: int) -> Iterator[None]:
     disk = machine.root / "opt"
-    for size, status, said in (("100m", 4, "make room"), ("290m", 1, "cannot be installed")):
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=True)
-        try:
-            if status == 1:  # df tells the truth of a moment; another program then takes the room
-                (machine.root / "usr/local/bin/df").write_text("#!/bin/sh\necho Avail\necho 999000000\n")
-                (machine.root / "usr/local/bin/df").chmod(0o755)
-                (disk / "others").write_bytes(bytes(230_000_000))
-            done = machine.install("1.0", *_FIRST)
-            assert (done.returncode, said in done.stderr) == (status, True), done.stderr
-            assert not (disk / "pressel/current").exists()
-            assert not (disk / "pressel/releases/1.0").exists()
-        finally:
-            subprocess.run(["umount", disk], check=True)
-            (machine.root / "usr/local/bin/df").unlink(missing_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", disk], check=True)
+    try:
+        (disk / "others").write_bytes(bytes(taken_mb * 1_000_000))
+        yield
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_a_dry_run_an_install_a_second_one_and_away_without_a_trace(machine: Machine) -> None:
@@ -251,6 +269,23 @@ def test_a_bad_setting_is_refused_before_the_switch(machine: Machine) -> None:
     assert "urll" not in (machine.root / "etc/pressel/config.toml").read_text()
 
 
+def test_a_claim_on_the_boot_partition_is_moved_and_never_placed_twice(machine: Machine) -> None:
+    assert machine.install("1.0", *_FIRST).returncode == 0
+    card, placed = (
+        machine.root / name for name in ("boot/firmware/pressel/claim.json", "var/lib/pressel/claim.json")
+    )
+    card.parent.mkdir(exist_ok=True)
+    card.write_text('{"url": "https://companion.example:8790", "claim": "once"}')
+    shutil.copy(card, machine.root / "srv/claim.json")
+    assert "changed /var/lib/pressel/claim.json" in machine.install("1.0").stdout
+    assert not card.exists()
+    assert placed.stat().st_mode & 0o777 == 0o600
+    assert placed.stat().st_uid == placed.parent.stat().st_uid != 0
+    placed.unlink()  # as the daemon does when it is known
+    assert "nothing to change" in machine.install("1.0", "--claim", "/srv/claim.json").stdout
+    assert not placed.exists()
+
+
 def test_power_that_fails_at_any_command_leaves_the_old_release_or_the_new(machine: Machine) -> None:
     assert machine.install("1.0", *_FIRST).returncode == 0
     env = {"BASH_ENV": "/srv/cutter"}
@@ -270,6 +305,26 @@ def test_power_that_fails_at_any_command_leaves_the_old_release_or_the_new(machi
         assert not (machine.root / "opt/pressel/trial").exists()
         assert "nothing to change" in machine.install("1.1").stdout
     assert found == {"1.0", "1.1"}, "no cut fell before the switch, or none after it"
+
+
+def test_debian_s_packages_come_and_go_and_without_a_network_nothing_is_half_there(machine: Machine) -> None:
+    machine.run("/opt/pressel/install.sh", "--uninstall", "--purge")
+    machine.run("dpkg", "--purge", "python3-pyaudio")
+    cut_off = ["unshare", "--net", "chroot", machine.root, "/srv/bundles/1.0/install.sh", *_FIRST]
+    done = subprocess.run([str(one) for one in cut_off], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "cannot install python3-pyaudio" in done.stderr
+    assert "connect this machine to the network" in done.stderr
+    assert not (machine.root / "opt/pressel/releases").exists()
+    before = machine.run("dpkg-query", "-W").stdout
+    done = machine.install("1.0", *_FIRST)
+    if "cannot install" in done.stderr:
+        pytest.skip("Debian's archive cannot be reached from here")
+    assert machine.current() == "1.0"
+    assert "python3-pyaudio" in machine.run("dpkg-query", "-W").stdout
+    assert machine.run("/opt/pressel/install.sh", "--uninstall").returncode == 0
+    assert machine.run("dpkg-query", "-W").stdout == before
+    assert (machine.root / "etc/pressel/config.toml").exists()
 
 
 # --- with systemd, a daemon that listens to a file, and a companion
