@@ -203,7 +203,7 @@ def enrol_here(backend: BackendConfig, folder: Path, claim_file: str | None, std
             identity.put_claim(claim)
     card, _ = Enrolment(identity, backend.url, allow_insecure=backend.allow_insecure).enrol()
     if claim_file and card.claim != claim.digest:
-        raise BackendError(f'the claim was not taken; this device is still "{card.name}": its log says why')
+        raise BackendError(f'the claim was not taken; this device is still "{card.name}"')
     if claim_file and claim_file != "-":
         destroy(Path(claim_file))
     return card
