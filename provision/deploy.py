@@ -40,7 +40,7 @@ def deploy(
     began = time.monotonic()
     targets = [plan.target for plan in plans]
     for plan in plans:
-        progress.begin(plan.target.name, 3 + len(plan.files))
+        progress.begin(plan.target.name, 1 if plan.gate_only else 3 + len(plan.files))
     with Session(targets, parallel, progress.step) as session:
         operations = _operations(session, plans, release, gate_s)
         session.run()
@@ -103,7 +103,7 @@ def _operations(
                 )
     for plan in plans:
         script = gate_script(gate_s) if plan.gate_only else install_script(plan, bundle, gate_s)
-        name = f"{'; '.join(plan.steps)}, then {gate_s} s of gate"
+        name = f"gate, {gate_s} s" if plan.gate_only else f"install, then {gate_s} s of gate"
         add(server.shell, [plan.target.name], name, commands=[as_root(script)], _timeout=INSTALL_S + gate_s)
     return done
 

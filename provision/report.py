@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.progress import TaskID
 
@@ -86,6 +87,16 @@ def _row(outcome: Outcome) -> tuple[str, str, str, str]:
     return outcome.name, outcome.result, outcome.version, outcome.detail or ", ".join(outcome.steps)
 
 
+@contextmanager
+def asking(total: int) -> Iterator[Callable[[str], None]]:
+    """Show how many devices have been asked, on a terminal; yields what is to be told a device's name."""
+    console = Console(file=sys.stderr, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task("asking the devices", total=total)
+        yield lambda _name: bars.advance(task)
+
+
 class Progress:
     """What is done to which device now: bars on a terminal, plain lines else; both on stderr."""
 
@@ -94,12 +105,14 @@ class Progress:
         self._bars: Bars | None = None
         self._total = total
         self._fleet: TaskID | None = None
-        self._devices: dict[str, TaskID] = {}
+        self._devices: dict[str, tuple[TaskID, int]] = {}  # with how many of its operations have begun
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
-            columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(20))
-            self._bars = Bars(*columns, MofNCompleteColumn(), TimeElapsedColumn(), console=self._console)
+            words = Column(no_wrap=True, overflow="ellipsis")
+            doing = TextColumn("{task.description}", markup=False, table_column=words)
+            counts = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
+            self._bars = Bars(SpinnerColumn(), doing, *counts, console=self._console)
             self._bars.start()
             self._fleet = self._bars.add_task("fleet", total=self._total)
         return self
@@ -111,13 +124,14 @@ class Progress:
     def begin(self, name: str, steps: int) -> None:
         """Show a device that `steps` operations lie before."""
         if self._bars:
-            self._devices[name] = self._bars.add_task(name, total=steps)
+            self._devices[name] = self._bars.add_task(name, total=steps), 0
 
     def step(self, name: str, what: str) -> None:
         """Tell that an operation has begun."""
         if self._bars and name in self._devices:
-            task = self._devices[name]
-            self._bars.update(task, description=f"{name}: {what}", advance=1)
+            task, begun = self._devices[name]
+            self._devices[name] = task, begun + 1
+            self._bars.update(task, description=f"{name}: {what}", completed=begun)
         else:
             print(f"{name}: {what}", file=sys.stderr, flush=True)
 
@@ -125,7 +139,7 @@ class Progress:
         """Tell how it went with a device."""
         if self._bars:
             if outcome.name in self._devices:
-                self._bars.remove_task(self._devices.pop(outcome.name))
+                self._bars.remove_task(self._devices.pop(outcome.name)[0])
             if self._fleet is not None:
                 self._bars.advance(self._fleet)
         said = f": {outcome.detail}" if outcome.detail else ""

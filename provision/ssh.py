@@ -77,8 +77,8 @@ class Session:
         """The names of the devices that nothing went wrong with."""
         return [name for name in self._targets if name not in self.failures]
 
-    def facts(self, fact: type[FactBase[Any]]) -> dict[str, Any]:
-        """Ask every device that is alive, and return the answers by name."""
+    def facts(self, fact: type[FactBase[Any]], asked: Callable[[str], None]) -> dict[str, Any]:
+        """Ask every device that is alive, and return the answers by name; `asked` is told each name."""
         found: dict[str, Any] = {}
 
         def ask(name: str) -> None:
@@ -87,7 +87,10 @@ class Session:
                 found[name] = answer
             else:
                 self.failures[name] = self._why_silent(name)
+            asked(name)
 
+        for name in self.failures:
+            asked(name)
         self._each(self.alive, ask)
         return found
 

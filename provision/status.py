@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from provision import inventory
 from provision.facts import Health, json_of
-from provision.report import print_table
+from provision.report import asking, print_table
 from provision.ssh import Session
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def main(options: argparse.Namespace) -> int:
     """Run the command and return its exit status: 0 when every device runs and is connected."""
     fleet = inventory.load(options.inventory)
     targets = fleet.select(options.limit)
-    with Session(targets, options.parallel) as session:
-        found = session.facts(Health)
+    with asking(len(targets)) as asked, Session(targets, options.parallel) as session:
+        found = session.facts(Health, asked)
     devices = [
         condition(target.name, found[target.name])
         if target.name in found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from provision.errors import SecretError
 from provision.facts import Installation
 from provision.planning import Plan, make_plan
+from provision.report import asking
 from provision.ssh import Session
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ def survey(targets: Sequence[Target], release: Release, parallel: int) -> tuple[
 
     Raises SecretError that names every secret which is needed and missing.
     """
-    with Session(targets, parallel) as session:
-        found = session.facts(Installation)
+    with asking(len(targets)) as asked, Session(targets, parallel) as session:
+        found = session.facts(Installation, asked)
     plans, missing = [], []
     for target in targets:
         if target.name not in found:

@@ -111,7 +111,7 @@ def test_ssh_that_dies_midway_is_one_line_and_the_next_run_goes_on(desk: Desk) -
     assert process.returncode == 1
     hall = json.loads(out)["devices"][0]
     assert hall["result"] == "failed"
-    assert hall["detail"].startswith("the SSH connection broke during: install 2.0")
+    assert hall["detail"].startswith("the SSH connection broke during: install, then 1 s of gate")
     (srv / "hold").unlink()
     _status, out, err = desk.fleet("apply", "--json")
     assert json.loads(out)["devices"][0]["version"] == "2.0", err
