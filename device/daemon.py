@@ -390,12 +390,16 @@ class Daemon:
         elif (resting and self._parts.card_fault()) or (state is State.IDLE and self._faults):
             pattern = "fault"
         self._parts.panel.show(pattern)
+        self._parts.notify.status(self._fault() or pattern)
         self._parts.rest(state is State.IDLE)
         session = self._orders.session(self._conversation.attempt)
         waits = state in (State.AWAITING, State.SPEAKING) and session and session.continuous
         self._parts.uplink.fill(session if waits else None)
         if session:
             session.talking(state in (State.LISTENING, State.AWAITING, State.SPEAKING))
+
+    def _fault(self) -> str | None:
+        return self._parts.card_fault() or next(iter([*self._faults.values()]), None)
 
     def publish(self, kind: str, **facts: Any) -> None:
         """Hand an event to the watchers and to the ring of the last ones."""
@@ -431,7 +435,7 @@ class Daemon:
             "session": self._session,
             "counters": self._parts.count(),
             "latencies": dict(self._parts.latencies.ms),
-            "fault": self._parts.card_fault() or next(iter([*self._faults.values()]), None),
+            "fault": self._fault(),
             "recording": self._parts.recorder is not None,
             "identity": self._parts.identity(),
             "version": __version__,

@@ -23,14 +23,17 @@ class Notifier:
             self._socket.setblocking(False)
         self.watchdog_s = _watchdog_s() if self._address else None
         self._fed_at = float("-inf")
+        self._status = ""
 
     def ready(self, status: str = "") -> None:
         """The daemon can be used."""
         self._send("READY=1", status)
 
     def status(self, text: str) -> None:
-        """Set the line that `systemctl status` shows."""
-        self._send("", text)
+        """Set the line that `systemctl status` shows; nothing is sent where it is the same."""
+        if text != self._status:
+            self._status = text
+            self._send("", text)
 
     def watchdog(self, now: float) -> None:
         """Give a sign of life, at most four times a limit; `now` in monotonic seconds."""

@@ -151,6 +151,14 @@ def test_a_process_that_stands_still_is_found_by_the_watchdog(box: Box) -> None:
     assert "Watchdog timeout" in box.machine.journal("--unit=pressel", "--since=-1min")
 
 
+def test_systemctl_shows_what_it_is_doing(box: Box) -> None:
+    assert box.unit("StatusText") == "idle"
+    box.machine.run("pressel", "ctl", "mute")
+    until(lambda: box.unit("StatusText") == "muted")
+    box.machine.run("pressel", "ctl", "unmute")
+    until(lambda: box.unit("StatusText") == "idle")
+
+
 def test_without_a_companion_it_starts_all_the_same(box: Box) -> None:
     box.companion.stop()
     box.restart()
@@ -199,3 +207,12 @@ def test_the_trial_and_the_mixer_wait_for_their_reason(box: Box) -> None:
     for unit in ("pressel-trial.service", "pressel-mixer.service"):
         assert box.machine.show(unit, "UnitFileState") == "enabled"
         assert box.machine.show(unit, "Result") == "success"
+
+
+def test_a_card_that_appears_has_its_mixer_set(box: Box) -> None:
+    mixer = box.machine.root / "etc/pressel/mixer"
+    mixer.write_text("#!/bin/sh -e\necho set >/run/mixed\n")
+    mixer.chmod(0o755)
+    box.machine.run("systemctl", "start", "sound.target")  # as udev does when it sees a card
+    assert box.machine.run("cat", "/run/mixed").stdout == "set\n"
+    assert box.machine.show("pressel-mixer.service", "ActiveState") == "active"

@@ -34,6 +34,7 @@ def test_the_life_of_a_daemon(systemd: socket.socket, monkeypatch: pytest.Monkey
     assert notifier.watchdog_s == 20
     notifier.ready("idle")
     notifier.status("two\nlines")
+    notifier.status("two\nlines")  # is not told twice
     notifier.watchdog(100.0)
     notifier.stopping()
     notifier.close()
