@@ -15,6 +15,7 @@ import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import jwt
 import msgspec
@@ -298,8 +299,9 @@ def _card(data: bytes) -> Card:
 
 def _claim(data: bytes) -> Claim:
     claim = msgspec.json.decode(data, type=Claim)
-    if not claim.url.startswith(("https://", "http://")) or not claim.claim:
-        raise ValueError("it names no companion, or no claim")
+    place = urlsplit(claim.url)
+    if place.scheme not in ("https", "http") or not place.hostname or place.port == 0 or not claim.claim:
+        raise ValueError("it names no companion, or no claim")  # as urlsplit does of what is no address
     return claim
 
 
