@@ -205,7 +205,20 @@ def test_a_claim_is_read_as_a_file_or_alone() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "two words", "ü", '{"claim": "x"}', '{"url": "ftp://x", "claim": "x"}', '{"url": "https://x"}'],
+    [
+        *(
+            "",
+            "two words",
+            "ü",
+            '{"claim": "x"}',
+            '{"url": "https://x"}',
+            '{"url": "https://x", "claim": ""}',
+        ),
+        *(
+            f'{{"url": "{url}", "claim": "x"}}'
+            for url in ("ftp://x", "https://", "https://[x", "https://x:99999")
+        ),
+    ],
 )
 def test_what_is_no_claim_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
