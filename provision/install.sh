@@ -265,13 +265,13 @@ put_settings() {
 }
 
 put_boot_files() {
-  local file name
+  local file name overlay
   file=$(config_txt) || { note "skipped config.txt: this machine has none, so it is no Raspberry Pi"; return 0; }
   while read -r name; do
-    if [ -f "$release/overlays/$name.dtbo" ]; then
-      put 755 root:root "$release/overlays/$name.dtbo" "$(dirname "$file")/overlays/$name.dtbo"
-      [ -n "$dry" ] || echo "$(dirname "$file")/overlays/$name.dtbo" >>"$OPT/overlays"
-    fi
+    overlay=$(dirname "$file")/overlays/$name.dtbo
+    [ -f "$release/overlays/$name.dtbo" ] || continue
+    put 755 root:root "$release/overlays/$name.dtbo" "$overlay"
+    [ -n "$dry" ] || grep -sqxF "$overlay" "$OPT/overlays" || echo "$overlay" >>"$OPT/overlays"
   done < <(sed -n 's/^dtoverlay=\([^,]*\).*/\1/p' "$scratch/config_txt")
   cmp -s "$scratch/config.txt.new" "$file" && return
   changed "$file" || return 0
@@ -495,7 +495,7 @@ do_uninstall() {
 
 remove_boot_files() {
   local file
-  [ ! -f "$OPT/overlays" ] || while read -r file; do drop "$file"; done < <(sort -u "$OPT/overlays")
+  [ ! -f "$OPT/overlays" ] || while read -r file; do drop "$file"; done <"$OPT/overlays"
   file=$(config_txt) || return 0
   grep -q '^# >>> pressel' "$file" || return 0
   changed "$file" || return 0

@@ -74,7 +74,7 @@ class Machine:
     def __init__(self, root: Path, bundles: Path) -> None:
         self.root = root
         shutil.copytree(bundles, root / "srv/bundles")
-        (root / "boot/firmware").mkdir(parents=True, exist_ok=True)
+        (root / "boot/firmware/overlays").mkdir(parents=True, exist_ok=True)
         (root / "boot/firmware/config.txt").write_text(_CONFIG_TXT)
         (root / "srv/config.toml").write_text('[backend]\nurl = "https://companion.example:8790"\n')
         (root / "srv/cutter").write_text(_CUTTER)
@@ -260,6 +260,20 @@ def test_a_dry_run_an_install_a_second_one_and_away_without_a_trace(machine: Mac
     assert "pressel" not in (machine.root / "etc/passwd").read_text()
 
 
+def test_an_overlay_of_ours_comes_with_its_board_and_goes_with_the_rest(machine: Machine) -> None:
+    config, overlays = (machine.root / "boot/firmware" / name for name in ("config.txt", "overlays"))
+    assert machine.install("1.0", *_FIRST, "--board", "respeaker-2mic-v2").returncode == 0
+    installed = machine.files()
+    assert "nothing to change" in machine.install("1.0").stdout
+    assert machine.files() == installed
+    assert [file.name for file in overlays.iterdir()] == ["respeaker-2mic-v2.dtbo"]
+    assert "dtoverlay=respeaker-2mic-v2\n" in config.read_text()
+    assert machine.run("sh", "-n", "/etc/pressel/mixer").returncode == 0
+    assert machine.run("/opt/pressel/install.sh", "--uninstall", "--purge").returncode == 0
+    assert not list(overlays.iterdir())
+    assert config.read_text() == _CONFIG_TXT
+
+
 def test_a_bad_setting_is_refused_before_the_switch(machine: Machine) -> None:
     assert machine.install("1.0", *_FIRST).returncode == 0
     (machine.root / "srv/bad.toml").write_text('[backend]\nurll = "https://companion.example"\n')
@@ -267,6 +281,15 @@ def test_a_bad_setting_is_refused_before_the_switch(machine: Machine) -> None:
     assert (done.returncode, machine.current()) == (4, "1.0")
     assert "urll" in done.stderr
     assert "urll" not in (machine.root / "etc/pressel/config.toml").read_text()
+
+
+def test_the_release_in_use_is_not_replaced_by_another_of_the_same_version(machine: Machine) -> None:
+    assert machine.install("1.0", *_FIRST).returncode == 0
+    other = machine.root / "srv/bundles/other"
+    shutil.copytree(machine.root / "srv/bundles/1.0", other)
+    (other / "note").write_text("built again, and not the same\n")
+    _seal(other)
+    assert "release 1.0 is in use and was made from another bundle" in _refused(machine, 4, version="other")
 
 
 def test_a_claim_on_the_boot_partition_is_moved_and_never_placed_twice(machine: Machine) -> None:
