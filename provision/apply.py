@@ -14,10 +14,10 @@ from provision.survey import survey
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Sequence
 
-    from provision.inventory import Fleet
     from provision.planning import Plan
-    from provision.release import Release
+    from provision.schema import FleetSection
 
 
 def main(options: argparse.Namespace) -> int:
@@ -32,7 +32,11 @@ def main(options: argparse.Namespace) -> int:
     with Progress(len(targets)) as progress:
         for outcome in outcomes:
             progress.end(outcome)
-        installed, stopped = _roll_out(fleet, changing, release, options.parallel, progress)
+        installed, stopped = roll_out(
+            changing,
+            fleet.settings,
+            lambda wave: deploy(wave, release, fleet.settings.gate_s, options.parallel, progress),
+        )
     order = [target.name for target in targets]
     outcomes = sorted([*outcomes, *installed], key=lambda outcome: order.index(outcome.name))
     return show(
@@ -40,19 +44,18 @@ def main(options: argparse.Namespace) -> int:
     )
 
 
-def _roll_out(
-    fleet: Fleet, plans: list[Plan], release: Release, parallel: int, progress: Progress
+def roll_out(
+    plans: Sequence[Plan], settings: FleetSection, install: Callable[[Sequence[Plan]], list[Outcome]]
 ) -> tuple[list[Outcome], bool]:
     """Install wave by wave; return what became of each device, and whether it was stopped."""
-    settings = fleet.settings
     outcomes: list[Outcome] = []
     for wave in waves(plans, settings.canary, settings.batch):
-        done = deploy(wave, release, settings.gate_s, parallel, progress)
+        done = install(wave)
         outcomes += done
         failed = sum(not outcome.well for outcome in done)
-        if must_stop(failed, len(done), settings.fail_percent):
+        rest = plans[len(outcomes) :]
+        if rest and must_stop(failed, len(done), settings.fail_percent):
             why = f"stopped: {failed} of {len(done)} failed, more than {settings.fail_percent:g} %"
-            rest = plans[len(outcomes) :]
             outcomes += [Outcome(plan.target.name, "not started", plan.version, why) for plan in rest]
-            return outcomes, bool(rest)
+            return outcomes, True
     return outcomes, False

@@ -132,7 +132,7 @@ def _outcome(
 def failure(plan: Plan, what: str, lines: Sequence[str]) -> Outcome:
     """Return what an operation that ended badly says for itself."""
     result: Result = "rolled back" if exit_status(lines) == ROLLED_BACK else "failed"
-    why = "; ".join(reasons(lines)) or "without a word, or not in time"
+    why = "; ".join(reasons(lines)) or "it gave no reason, or took too long"
     detail = why if result == "rolled back" else f"{what}: {why}"
     return Outcome(plan.target.name, result, plan.version, detail, plan.steps)
 

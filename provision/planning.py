@@ -42,6 +42,8 @@ def make_plan(target: Target, release: Release, found: dict[str, str]) -> Plan:
     if found.get("arch") != release.arch:
         problem = f"the bundle is for {release.arch}, the device is {found.get('arch', 'unknown')}"
         return Plan(target, version, problem=problem)
+    if version != release.version and (lack := _lack_of_room(release, found)):
+        return Plan(target, version, problem=lack)
     wanted = render_config(target)
     have = text_of(found, "config")
     files = {} if have == wanted else {CONFIG_FILE: wanted}
@@ -54,6 +56,14 @@ def make_plan(target: Target, release: Release, found: dict[str, str]) -> Plan:
     if steps and "reboot" in found and version == release.version and not files:
         return Plan(target, version, problem=reboot(target))
     return Plan(target, version, tuple(steps), _diff(have, wanted), gate_only=gate_only, files=files)
+
+
+def _lack_of_room(release: Release, found: dict[str, str]) -> str:
+    """Return why the bundle, and what is unpacked of it, has no room; /opt is the installer's."""
+    free, need = found.get("stage_free_mb", ""), round(2 * release.size_mb) + 1
+    if not free.isdecimal() or int(free) >= need:
+        return ""
+    return f"{free} MB are free below /var/cache, the bundle needs {need}: make room"
 
 
 def reboot(target: Target) -> str:

@@ -53,8 +53,8 @@ def test_the_gates_words_are_told_and_what_happened_then() -> None:
     [
         (["gate: 4 s", "deaf", "exit 3", "install.sh: back"], "rolled back", "deaf; back"),
         (["exit 4", "install.sh: no room"], "failed", "install: no room"),
-        ([], "failed", "install: without a word, or not in time"),
-        (["sudo: unable to resolve host x"], "failed", "install: without a word, or not in time"),
+        ([], "failed", "install: it gave no reason, or took too long"),
+        (["sudo: unable to resolve host x"], "failed", "install: it gave no reason, or took too long"),
     ],
 )
 def test_a_failure_is_one_line(tmp_path: Path, lines: list[str], result: str, detail: str) -> None:

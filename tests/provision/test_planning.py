@@ -31,6 +31,7 @@ def target(folder: Path, kept: str = 'claim = { file = "claim.json" }') -> Targe
 
 
 def release(folder: Path) -> Release:
+    (folder / "b.tar.gz").write_bytes(bytes(3_000_000))
     return Release(folder / "b.tar.gz", "2.0", "aarch64")
 
 
@@ -141,6 +142,14 @@ def test_a_bundle_for_another_machine_is_a_problem_and_no_secret_is_read(tmp_pat
     plan = make_plan(target(tmp_path), release(tmp_path), {"arch": "armv7l"})
     assert plan.problem == "the bundle is for aarch64, the device is armv7l"
     assert plan.steps == ()
+
+
+def test_a_device_without_room_for_the_bundle_is_sent_nothing(tmp_path: Path) -> None:
+    one = target(tmp_path)
+    small = {"current": "1.0", "stage_free_mb": "6"}
+    assert make_plan(one, release(tmp_path), done(one, **small)).problem.startswith("6 MB are free below")
+    assert make_plan(one, release(tmp_path), done(one, current="1.0", stage_free_mb="7")).problem == ""
+    assert make_plan(one, release(tmp_path), done(one, stage_free_mb="0")).problem == ""
 
 
 def test_nothing_is_tried_before_a_reboot_that_is_due(tmp_path: Path) -> None:
