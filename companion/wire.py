@@ -38,8 +38,8 @@ class EnrolRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     claim: Annotated[str, Meta(min_length=1, max_length=128)]
-    serial: Annotated[str, Meta(max_length=64)]
-    model: Annotated[str, Meta(max_length=128)]
+    serial: Annotated[str, Meta(pattern=r"^[!-~]{0,64}\Z")]
+    model: Annotated[str, Meta(pattern=r"^[ -~]{0,128}\Z")]
     public_key: Annotated[str, Meta(max_length=64)]
     proof: Annotated[str, Meta(max_length=2048)]
 

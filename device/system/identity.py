@@ -272,7 +272,7 @@ def serial_number(root: Path = _ROOT) -> str:
     for name in ("proc/device-tree/serial-number", "sys/firmware/devicetree/base/serial-number"):
         serial = _line(root / name)
         if serial:
-            return serial[:64]
+            return serial.replace(" ", "")[:64]
     machine = _line(root / "etc/machine-id")
     return hashlib.sha256(f"pressel:{machine}".encode()).hexdigest()[:16] if machine else ""
 
@@ -286,7 +286,8 @@ def model_name(root: Path = _ROOT) -> str:
 
 def _line(path: Path) -> str:
     with suppress(OSError):
-        return path.read_bytes().decode("ascii", "replace").strip("\0\n ")
+        text = path.read_bytes().decode("ascii", "ignore")
+        return "".join(char for char in text if char.isprintable()).strip()
     return ""
 
 

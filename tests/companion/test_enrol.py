@@ -130,6 +130,15 @@ def test_a_plain_token_has_no_key_to_change(one: Running) -> None:
     assert refusal(answer) == (401, "unauthorized")
 
 
+@pytest.mark.parametrize("key", ["serial", "model"])
+@pytest.mark.parametrize("text", ["x\n", "a\nERROR forged: a line of the log", "\x1b[2J", "ü", "x" * 129])
+def test_what_goes_into_the_log_is_one_plain_line(one: Running, key: str, text: str) -> None:
+    body = {**Signer().enrolment("pressel_claim_x", time.time()), key: text}
+    answer = httpx.post(f"{one.url}/v1/enrol", json=body)
+    assert refusal(answer) == (400, "bad_request")
+    assert f'"{key}"' in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "body",
     [b"{", b"[]", b"{}", b'{"claim":"x","serial":"","model":"","public_key":"y","proof":"z","more":1}'],

@@ -235,7 +235,7 @@ def test_the_serial_number_is_the_board_s_or_made_from_the_machine_s_id(tmp_path
     assert made not in "0123456789abcdef0123456789abcdef"
     base = tmp_path / "sys/firmware/devicetree/base"
     base.mkdir(parents=True)
-    (base / "serial-number").write_bytes(b"10000000abcdef01\0")
-    (base / "model").write_bytes(b"Raspberry Pi 4 Model B Rev 1.4\0")
+    (base / "serial-number").write_bytes(b"1000 0000\nabcdef01\0")
+    (base / "model").write_bytes(b"Raspberry Pi 4 Model B\xff Rev 1.4\0")
     assert serial_number(tmp_path) == "10000000abcdef01"
     assert model_name(tmp_path) == "Raspberry Pi 4 Model B Rev 1.4"
