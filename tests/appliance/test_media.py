@@ -6,13 +6,15 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from provision import bookworm, cli
+from provision import bookworm, bundle, cli
 from provision.settings import psk
 from rig import nspawn, rootfs
+from rig.processes import ROOT, Companion
 from tests.provision import cards
 from tests.servers import until
 
@@ -59,7 +61,7 @@ def _root(suite: str, folder: Path, *packages: str) -> Path:
 
 @pytest.fixture(scope="module")
 def trixie(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = _root("trixie", tmp_path_factory.mktemp("roots"), "cloud-init", "netplan.io")
+    root = _root("trixie", tmp_path_factory.mktemp("roots"), "cloud-init", "netplan.io", "python3-pyaudio")
     (root / "etc/cloud/cloud.cfg.d/99_image.cfg").write_text(_SOURCE)
     (root / "etc/ssh/sshd_config.d/port.conf").write_text("Port 22622\nListenAddress 127.0.0.1\n")
     subprocess.run(["chroot", root, "ssh-keygen", "-A"], check=True, capture_output=True)
@@ -108,7 +110,7 @@ def _zone(machine: nspawn.Container) -> str:
 
 def _schema(root: Path, file: Path, *more: str) -> subprocess.CompletedProcess[str]:
     shutil.copy(file, root / "root/checked")
-    command = ["chroot", root, "cloud-init", "schema", "--config-file", "/root/checked", *more]
+    command = ["chroot", str(root), "cloud-init", "schema", "--config-file", "/root/checked", *more]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -159,6 +161,50 @@ def test_a_card_becomes_a_machine(booted: nspawn.Container, desk: Path) -> None:
     assert not (root / _BOOT / "pressel/claim.json").exists()
     assert not (root / "var/tmp/pressel-first-boot").exists()
     assert cards.CLAIM not in booted.journal()
+
+
+def test_a_card_becomes_a_device_that_its_companion_knows(trixie: Path, tmp_path: Path) -> None:
+    root = rootfs.copy(trixie, tmp_path / "machine")
+    _pretend_installed(root, "python3-rpi-lgpio")
+    with Companion(tmp_path / "home") as companion:
+        ask = [sys.executable, "-m", "companion"]
+        more = ["--config", str(companion.config), "--json"]
+        claim = ["claims", "new", "kitchen-1", "--out", str(tmp_path / "claim"), "--url", companion.url]
+        subprocess.run([*ask, *claim, *more], check=True, capture_output=True, cwd=ROOT)
+        _write(_home(tmp_path, companion.url), cards.trixie(root / _BOOT))
+        # The desk gives a Pi's release and no other; this machine is no Pi.
+        (root / _BOOT / "pressel/pressel-0.2.0-aarch64.tar.gz").unlink()
+        bundle.build("0.2.0", "x86_64", root / _BOOT / "pressel")
+        with nspawn.Container(root, f"device-{os.getpid()}") as machine:
+            until((root / _RESTARTED).exists, 300)
+            machine.stop()
+            machine.start()
+            until(lambda: _check(machine) == {"ok": True, "device": "kitchen-1"}, _S)
+        listed = subprocess.run([*ask, "devices", "list", *more], check=True, capture_output=True, cwd=ROOT)
+    assert b"kitchen-1" in listed.stdout
+    assert not list((root / _BOOT / "pressel").glob("claim.json"))
+    assert not (root / "var/lib/pressel/claim.json").exists()
+
+
+def _check(machine: nspawn.Container) -> object:
+    return json.loads(machine.run("pressel", "ctl", "check", "--json", check=False).stdout or "null")
+
+
+def _home(folder: Path, url: str) -> Path:
+    """Write an inventory as of a house whose companion is at `url`, with no Wi-Fi and no GPIO."""
+    file = cards.inventory(folder, wifi="none")
+    text = file.read_text().replace(cards.URL, url).replace("secrets/claim", "claim")
+    file.write_text(text.replace("[defaults]", '[defaults]\nconfig = { panel = { driver = "simulated" } }'))
+    return folder
+
+
+def _pretend_installed(root: Path, package: str) -> None:
+    """Install an empty package of that name: Raspberry Pi's archive has it and Debian's has not."""
+    (root / "root/empty/DEBIAN").mkdir(parents=True)
+    facts = "Version: 1\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\nDescription: empty\n"
+    (root / "root/empty/DEBIAN/control").write_text(f"Package: {package}\n{facts}")
+    make = "dpkg-deb --build /root/empty /root/empty.deb && dpkg --install /root/empty.deb"
+    subprocess.run(["chroot", root, "sh", "-c", make], check=True, capture_output=True)
 
 
 def test_only_a_changed_card_is_applied_at_the_next_start(booted: nspawn.Container, desk: Path) -> None:
