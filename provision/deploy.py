@@ -125,6 +125,8 @@ def _outcome(
     if plan.gate_only:
         return Outcome(name, "unchanged", plan.version, "passed its gate")
     said = operations[name][-1][1].stdout_lines
+    if "nothing to change" in said:
+        return Outcome(name, "unchanged", release.version, "it is as it should be already", plan.steps)
     due = [reboot(plan.target)] if any(line.startswith("reboot needed") for line in said) else []
     return Outcome(name, "changed", release.version, "; ".join((*plan.steps, *due)), plan.steps)
 

@@ -28,6 +28,7 @@ text board /etc/pressel/board.toml
 text config /etc/pressel/config.toml
 sum token /etc/pressel/credentials/token
 sum claim /var/lib/pressel/claim.json
+sum refused /var/lib/pressel/claim.json.refused
 text identity /var/lib/pressel/identity.json
 echo "stage_free_mb=$(df -Pm /var/cache 2>/dev/null | awk 'NR==2 {print $4}')"
 service=$(systemctl is-active pressel.service 2>/dev/null)

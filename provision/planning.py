@@ -51,6 +51,8 @@ def make_plan(target: Target, release: Release, found: dict[str, str]) -> Plan:
     if have != wanted:
         steps.append("write config.toml" if have is None else "change config.toml")
     steps += _secret_steps(target, found, files)
+    if CLAIM_FILE in files and found.get("refused") == _sha256(files[CLAIM_FILE]):
+        return Plan(target, version, problem=_spent(target))
     gate_only = not steps and found.get("service") == "active"
     steps += [] if steps else _health_steps(found)
     if steps and "reboot" in found and version == release.version and not files:
@@ -64,6 +66,13 @@ def _lack_of_room(release: Release, found: dict[str, str]) -> str:
     if not free.isdecimal() or int(free) >= need:
         return ""
     return f"{free} MB are free below /var/cache, the bundle needs {need}: make room"
+
+
+def _spent(target: Target) -> str:
+    return (
+        "the companion has refused this claim (pressel ctl status on the device says why): make another with "
+        f"pressel-companion claims new {target.name} --replace --out FILE"
+    )
 
 
 def reboot(target: Target) -> str:

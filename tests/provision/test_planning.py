@@ -113,6 +113,16 @@ def test_a_claim_that_waits_on_the_device_is_not_sent_again(tmp_path: Path) -> N
     assert make_plan(one, release(tmp_path), facts).steps == ()
 
 
+def test_a_claim_that_was_refused_is_not_sent_again(tmp_path: Path) -> None:
+    (tmp_path / "claim.json").write_text(CLAIM)
+    one = target(tmp_path)
+    facts = done(one, refused=hashlib.sha256(CLAIM.encode()).hexdigest())
+    del facts["identity"]
+    assert "claims new hall --replace" in make_plan(one, release(tmp_path), facts).problem
+    facts["refused"] = hashlib.sha256(b"another").hexdigest()
+    assert make_plan(one, release(tmp_path), facts).steps == ("hand over the claim",)
+
+
 def test_a_token_is_compared_by_its_hash(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("word\n")
     one = target(tmp_path, 'token = { file = "t" }')
