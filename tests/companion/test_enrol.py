@@ -130,21 +130,19 @@ def test_a_plain_token_has_no_key_to_change(one: Running) -> None:
     assert refusal(answer) == (401, "unauthorized")
 
 
-@pytest.mark.parametrize("key", ["serial", "model"])
-@pytest.mark.parametrize("text", ["x\n", "a\nERROR forged: a line of the log", "\x1b[2J", "ü", "x" * 129])
-def test_what_goes_into_the_log_is_one_plain_line(one: Running, key: str, text: str) -> None:
-    body = {**Signer().enrolment("pressel_claim_x", time.time()), key: text}
-    answer = httpx.post(f"{one.url}/v1/enrol", json=body)
-    assert refusal(answer) == (400, "bad_request")
-    assert f'"{key}"' in answer.json()["error"]["message"]
+def test_what_goes_into_the_log_is_one_plain_line(one: Running) -> None:
+    for key in ("serial", "model"):
+        for text in ("x\n", "a\nERROR forged: a line of the log", "\x1b[2J", "ü", "x" * 129):
+            body = {**Signer().enrolment("pressel_claim_x", time.time()), key: text}
+            answer = httpx.post(f"{one.url}/v1/enrol", json=body)
+            assert refusal(answer) == (400, "bad_request")
+            assert f'"{key}"' in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b"{", b"[]", b"{}", b'{"claim":"x","serial":"","model":"","public_key":"y","proof":"z","more":1}'],
-)
-def test_a_bad_body_is_400(one: Running, body: bytes) -> None:
-    assert refusal(httpx.post(f"{one.url}/v1/enrol", content=body)) == (400, "bad_request")
+def test_a_bad_body_is_400(one: Running) -> None:
+    more = b'{"claim":"x","serial":"","model":"","public_key":"y","proof":"z","more":1}'
+    for body in (b"{", b"[]", b"{}", more):
+        assert refusal(httpx.post(f"{one.url}/v1/enrol", content=body)) == (400, "bad_request")
 
 
 def test_guessing_is_slowed_down_and_the_log_holds_no_claim(
