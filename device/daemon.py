@@ -359,6 +359,7 @@ class Daemon:
                 self._faults.pop(event.side, None)
             case e.MuteSet():
                 self._parts.capture.muted = event.on
+                self._show()  # at rest no state changes with it
 
     def _reply_sounded(self, reply_id: str) -> None:
         self._parts.counters.replies += 1

@@ -214,5 +214,5 @@ def test_a_card_that_appears_has_its_mixer_set(box: Box) -> None:
     mixer.write_text("#!/bin/sh -e\necho set >/run/mixed\n")
     mixer.chmod(0o755)
     box.machine.run("systemctl", "start", "sound.target")  # as udev does when it sees a card
+    until(lambda: box.machine.show("pressel-mixer.service", "ActiveState") == "active", 15)
     assert box.machine.run("cat", "/run/mixed").stdout == "set\n"
-    assert box.machine.show("pressel-mixer.service", "ActiveState") == "active"

@@ -22,6 +22,7 @@ from device.errors import StateError
 from device.system.control_client import Watch, request
 from device.system.recent import Recent
 from rig.realtime import RATE, RealtimeServer, realtime_server
+from tests.faults.scene import supervised
 from tests.servers import until
 
 if TYPE_CHECKING:
@@ -173,6 +174,16 @@ def test_a_session_that_breaks_in_mid_speech_is_replaced_and_the_speech_sent_aga
         one.do("release")
         one.reach("speaking")
         assert one.do("status")["counters"]["reconnects"] == 1
+
+
+def test_a_mute_at_rest_is_shown_at_once(tmp_path: Path) -> None:
+    with supervised(tmp_path) as one:
+        run = one.life(0)
+        assert run.said.count("STATUS=idle") == 1
+        one.device.ask("mute")
+        until(lambda: "STATUS=muted" in run.said)
+        one.device.ask("unmute")
+        until(lambda: run.said.count("STATUS=idle") == 2)
 
 
 def test_the_conversation_is_resumed_after_a_kill(tmp_path: Path) -> None:
