@@ -34,11 +34,12 @@ MIC, SPEAKER = "/srv/mic.wav", "/var/lib/pressel/speaker.wav"
 NAMES = ("hall", "kitchen", "study")
 GATE_S = 4
 _CONFIG = {
+    "talk": {"reply_timeout_ms": 90_000},  # a full machine recognises speech slowly
     "audio": {
         "driver": "wav",
         "input": {"device": MIC, "format": "s16", "rate_hz": CARD_HZ, "channels": 1, "channel": 0},
         "output": {"device": SPEAKER, "format": "s16", "rate_hz": CARD_HZ},
-    }
+    },
 }
 
 
@@ -122,7 +123,7 @@ class Desk:
         until(lambda: self.captured(name) > blocks, 20)
         start = speaker.stat().st_size // 2 * 2
         self.press(name, "release")
-        until(lambda: [turn["role"] for turn in self.turns(name)[turns:]][-1:] == ["assistant"], 60)
+        until(lambda: [turn["role"] for turn in self.turns(name)[turns:]][-1:] == ["assistant"], 120)
         until(lambda: self.ctl(name, "status")["state"] == "ready", 60)
         return hear(np.frombuffer(speaker.read_bytes()[start:], np.int16), CARD_HZ)
 
