@@ -172,6 +172,7 @@ def test_a_card_becomes_a_device_that_its_companion_knows(trixie: Path, tmp_path
         claim = ["claims", "new", "kitchen-1", "--out", str(tmp_path / "claim"), "--url", companion.url]
         subprocess.run([*ask, *claim, *more], check=True, capture_output=True, cwd=ROOT)
         _write(_home(tmp_path, companion.url), cards.trixie(root / _BOOT))
+        told = (root / _BOOT / "config.txt").read_bytes()
         # The desk gives a Pi's release and no other; this machine is no Pi.
         (root / _BOOT / "pressel/pressel-0.2.0-aarch64.tar.gz").unlink()
         bundle.build("0.2.0", "x86_64", root / _BOOT / "pressel")
@@ -182,7 +183,8 @@ def test_a_card_becomes_a_device_that_its_companion_knows(trixie: Path, tmp_path
             until(lambda: _check(machine) == {"ok": True, "device": "kitchen-1"}, _S)
         listed = subprocess.run([*ask, "devices", "list", *more], check=True, capture_output=True, cwd=ROOT)
     assert b"kitchen-1" in listed.stdout
-    assert not list((root / _BOOT / "pressel").glob("claim.json"))
+    assert (root / _BOOT / "config.txt").read_bytes() == told  # the desk's block is the installer's
+    assert not (root / _BOOT / "pressel/claim.json").exists()
     assert not (root / "var/lib/pressel/claim.json").exists()
 
 
