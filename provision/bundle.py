@@ -208,7 +208,7 @@ def _say(step: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="script/bundle",
-        description="Builds dist/pressel-<version>-<arch>.tar.gz: unpack it on the device, run its install.sh.",
+        description="Builds dist/pressel-<version>-<arch>.tar.gz: what a device is installed from.",
         epilog="examples:\n  script/bundle\n  script/bundle --arch x86_64 --out /tmp/dist --version 0.2.0",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
