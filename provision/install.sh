@@ -265,7 +265,7 @@ put_settings() {
 }
 
 put_boot_files() {
-  local file name overlay
+  local file name overlay before=$changes
   file=$(config_txt) || { note "skipped config.txt: this machine has none, so it is no Raspberry Pi"; return 0; }
   while read -r name; do
     overlay=$(dirname "$file")/overlays/$name.dtbo
@@ -273,6 +273,7 @@ put_boot_files() {
     put 755 root:root "$release/overlays/$name.dtbo" "$overlay"
     [ -n "$dry" ] || grep -sqxF "$overlay" "$OPT/overlays" || echo "$overlay" >>"$OPT/overlays"
   done < <(sed -n 's/^dtoverlay=\([^,]*\).*/\1/p' "$scratch/config_txt")
+  [ -n "$dry" ] || [ $changes -eq $before ] || touch "$REBOOT"
   cmp -s "$scratch/config.txt.new" "$file" && return
   changed "$file" || return 0
   [ -f "$file$BACKUP_SUFFIX" ] || cp "$file" "$file$BACKUP_SUFFIX"
@@ -353,6 +354,7 @@ try_it() {
 }
 
 healthy() {
+  systemctl restart pressel-mixer || note "the mixer could not be set (journalctl -u pressel-mixer)"
   if ! systemctl restart pressel; then
     note "the service did not become ready: $(systemctl show --value -p StatusText pressel) (journalctl -u pressel)"
     return 1

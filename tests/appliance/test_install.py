@@ -269,6 +269,11 @@ def test_an_overlay_of_ours_comes_with_its_board_and_goes_with_the_rest(machine:
     assert [file.name for file in overlays.iterdir()] == ["respeaker-2mic-v2.dtbo"]
     assert "dtoverlay=respeaker-2mic-v2\n" in config.read_text()
     assert machine.run("sh", "-n", "/etc/pressel/mixer").returncode == 0
+    reboot = machine.root / "run/pressel-reboot-needed"
+    reboot.unlink()
+    (overlays / "respeaker-2mic-v2.dtbo").write_bytes(b"of another release")
+    assert machine.install("1.0").returncode == 0
+    assert reboot.exists(), "the firmware reads overlays at a start alone"
     assert machine.run("/opt/pressel/install.sh", "--uninstall", "--purge").returncode == 0
     assert not list(overlays.iterdir())
     assert config.read_text() == _CONFIG_TXT
