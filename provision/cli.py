@@ -96,6 +96,7 @@ def _add_media(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             "media --device kitchen-1 --boot /media/$USER/bootfs",
         ],
     )
+    media.set_defaults(module="media.card")
     media.add_argument("--device", required=True, metavar="NAME", help="one of the inventory's devices")
     media.add_argument(
         "--boot", required=True, type=Path, metavar="DIR", help="where the card's boot partition is mounted"
@@ -115,7 +116,7 @@ def _command(
         epilog=f"examples:\n{shown}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(module=name, over_ssh=False)
+    command.set_defaults(module=f"fleet.{name}", over_ssh=False)
     command.add_argument(
         "--inventory", type=Path, default=Path("fleet.toml"), metavar="FILE", help="default: fleet.toml"
     )

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provision import bookworm, bundle, cli
-from provision.settings import psk
+from provision import bundle, cli
+from provision.media import bookworm
+from provision.media.settings import psk
 from rig import nspawn, rootfs
 from rig.processes import ROOT, Companion
 from tests.provision import cards

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provision.errors import InventoryError
-from provision.release import open_release
+from provision.fleet.release import open_release
 
 if TYPE_CHECKING:
     from pathlib import Path

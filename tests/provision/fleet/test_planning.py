@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
@@ -10,33 +9,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from provision.errors import SecretError
-from provision.inventory import load, render_config
-from provision.planning import make_plan
-from provision.release import Release
+from provision.fleet.planning import make_plan
+from provision.fleet.release import Release
+from provision.inventory import render_config
+from tests.provision.fleet.targets import URL, b64, target
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from provision.inventory import Target
 
-URL = "https://companion.example:8790"
 CLAIM = json.dumps({"url": URL, "claim": "one-time-word"})
-
-
-def target(folder: Path, kept: str = 'claim = { file = "claim.json" }') -> Target:
-    (folder / "fleet.toml").write_text(
-        f'[fleet]\ncompanion = "{URL}"\n[devices.hall]\nhost = "h"\nboard = "i2s-mems-pair"\n{kept}\n'
-    )
-    return load(folder / "fleet.toml").targets[0]
 
 
 def release(folder: Path) -> Release:
     (folder / "b.tar.gz").write_bytes(bytes(3_000_000))
     return Release(folder / "b.tar.gz", "2.0", "aarch64")
-
-
-def b64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
 
 
 def done(one: Target, **other: str) -> dict[str, str]:

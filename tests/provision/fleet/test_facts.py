@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from provision.facts import Health, Installation, as_root, json_of, parse, text_of
+from provision.fleet.facts import Health, Installation, as_root, json_of, parse, text_of
 
 
 @pytest.mark.parametrize("fact", [Installation, Health])

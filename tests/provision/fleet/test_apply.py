@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provision.apply import roll_out
-from provision.planning import Plan
-from provision.report import Outcome
+from provision.fleet.apply import roll_out
+from provision.fleet.planning import Plan
+from provision.fleet.report import Outcome
 from provision.schema import FleetSection
-from tests.provision.test_planning import target
+from tests.provision.fleet.targets import target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,7 +20,7 @@ from pyinfra.api.state import BaseStateCallback, State
 from pyinfra.connectors.sshuserclient.client import get_host_keys
 
 from provision.errors import InventoryError
-from provision.facts import CALL_S, NO_SUDO
+from provision.fleet.facts import CALL_S, NO_SUDO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provision import inventory
-from provision.deploy import deploy
-from provision.plan import forecast
-from provision.release import open_release
-from provision.report import Outcome, Progress, show
-from provision.rollout import must_stop, waves
-from provision.survey import survey
+from provision.fleet.deploy import deploy
+from provision.fleet.plan import forecast
+from provision.fleet.release import open_release
+from provision.fleet.report import Outcome, Progress, show
+from provision.fleet.rollout import must_stop, waves
+from provision.fleet.survey import survey
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from provision.planning import Plan
+    from provision.fleet.planning import Plan
     from provision.schema import FleetSection
 
 

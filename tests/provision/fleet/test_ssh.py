@@ -10,8 +10,8 @@ import pytest
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 
 from provision.errors import InventoryError
-from provision.ssh import check_keys, explain
-from tests.provision.test_planning import target
+from provision.fleet.ssh import check_keys, explain
+from tests.provision.fleet.targets import target
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provision.deploy import exit_status, failure, gate_script, install_script, reasons
-from provision.planning import Plan
-from tests.provision.test_planning import target
+from provision.fleet.deploy import exit_status, failure, gate_script, install_script, reasons
+from provision.fleet.planning import Plan
+from tests.provision.fleet.targets import target
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provision.plan import forecast
-from provision.planning import Plan
-from tests.provision.test_planning import target
+from provision.fleet.plan import forecast
+from provision.fleet.planning import Plan
+from tests.provision.fleet.targets import target
 
 if TYPE_CHECKING:
     from pathlib import Path

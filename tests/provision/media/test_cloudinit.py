@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from provision import cloudinit
-from provision.settings import Settings, Wifi
+from provision.media import cloudinit
+from provision.media.settings import Settings, Wifi
 from tests.provision.cards import KEY, TRIXIE_LINE
 
 SETTINGS = Settings(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provision import settings
 from provision.errors import FleetError, MediaError
 from provision.inventory import Fleet, load
+from provision.media import settings
 from provision.secret import Secret
 from tests.provision import cards
 

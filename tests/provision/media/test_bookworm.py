@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tomllib
 
-from provision import bookworm
-from provision.settings import Settings, Wifi
+from provision.media import bookworm
+from provision.media.settings import Settings, Wifi
 from tests.provision.cards import BOOKWORM_LINE, KEY
 
 SETTINGS = Settings(

@@ -8,8 +8,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from provision import inventory
-from provision.facts import as_root
-from provision.ssh import Session
+from provision.fleet.facts import as_root
+from provision.fleet.ssh import Session
 
 if TYPE_CHECKING:
     import argparse

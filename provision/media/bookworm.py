@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from provision import toml
 
 if TYPE_CHECKING:
-    from provision.settings import Settings
+    from provision.media.settings import Settings
 
 MARK = "# Written by pressel-fleet media."
 FIRSTRUN = "/boot/firmware/firstrun.sh"

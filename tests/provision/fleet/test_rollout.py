@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provision.rollout import must_stop, waves
+from provision.fleet.rollout import must_stop, waves
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provision import cli, settings
+from provision import cli
+from provision.media import settings
 from tests.provision import cards
 
 if TYPE_CHECKING:

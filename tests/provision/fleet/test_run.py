@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provision.run import command_line
+from provision.fleet.run import command_line
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from provision import inventory
-from provision.facts import Health, json_of
-from provision.report import asking, print_table
-from provision.ssh import Session
+from provision.fleet.facts import Health, json_of
+from provision.fleet.report import asking, print_table
+from provision.fleet.ssh import Session
 
 if TYPE_CHECKING:
     import argparse

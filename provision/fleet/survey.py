@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provision.errors import SecretError
-from provision.facts import Installation
-from provision.planning import Plan, make_plan
-from provision.report import asking
-from provision.ssh import Session
+from provision.fleet.facts import Installation
+from provision.fleet.planning import Plan, make_plan
+from provision.fleet.report import asking
+from provision.fleet.ssh import Session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from provision.fleet.release import Release
     from provision.inventory import Target
-    from provision.release import Release
 
 
 def survey(targets: Sequence[Target], release: Release, parallel: int) -> tuple[list[Plan], dict[str, str]]:

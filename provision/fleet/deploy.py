@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from pyinfra.operations import files, server
 
-from provision.facts import as_root
-from provision.planning import CLAIM_FILE, CONFIG_FILE, TOKEN_FILE, reboot
-from provision.report import Outcome
-from provision.ssh import Session
+from provision.fleet.facts import as_root
+from provision.fleet.planning import CLAIM_FILE, CONFIG_FILE, TOKEN_FILE, reboot
+from provision.fleet.report import Outcome
+from provision.fleet.ssh import Session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyinfra.api.operation import OperationMeta
 
-    from provision.planning import Plan
-    from provision.release import Release
-    from provision.report import Progress, Result
+    from provision.fleet.planning import Plan
+    from provision.fleet.release import Release
+    from provision.fleet.report import Progress, Result
 
 # Belongs to the login, 0700: what is sent goes there without a detour through /tmp.
 STAGE = "/var/cache/pressel-fleet"

@@ -15,17 +15,18 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from device import config as device_config
-from provision import bookworm, bootpart, cloudinit, configtxt, settings
+from provision import configtxt
 from provision.errors import InventoryError, MediaError
 from provision.inventory import Fleet, Target, load, render_config
+from provision.media import bookworm, bootpart, cloudinit, settings
 from provision.schema import nearest
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from provision.bootpart import Change, Content, Kind
-    from provision.settings import Settings
+    from provision.media.bootpart import Change, Content, Kind
+    from provision.media.settings import Settings
 
 FOLDER = "pressel"
 ON_DEVICE = "/boot/firmware"  # where Raspberry Pi OS has its boot partition, since Bookworm

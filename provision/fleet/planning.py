@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from provision.errors import SecretError
-from provision.facts import json_of, text_of
+from provision.fleet.facts import json_of, text_of
 from provision.inventory import Target, render_config
 
 if TYPE_CHECKING:
-    from provision.release import Release
+    from provision.fleet.release import Release
 
 TOKEN_FILE, CLAIM_FILE, CONFIG_FILE = "token", "claim.json", "config.toml"
 

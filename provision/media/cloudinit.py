@@ -13,7 +13,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from provision.settings import Settings
+    from provision.media.settings import Settings
 
 MARK = "# Written by pressel-fleet media."
 _GROUPS = ["adm", "audio", "gpio", "i2c", "netdev", "plugdev", "render", "spi", "sudo", "users", "video"]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provision import inventory
-from provision.release import open_release
-from provision.report import Outcome, show
-from provision.survey import survey
+from provision.fleet.release import open_release
+from provision.fleet.report import Outcome, show
+from provision.fleet.survey import survey
 
 if TYPE_CHECKING:
     import argparse
 
-    from provision.planning import Plan
+    from provision.fleet.planning import Plan
 
 
 def main(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from provision.report import Outcome, Progress, show, summary
+from provision.fleet.report import Outcome, Progress, show, summary
 
 GOOD = Outcome("hall", "unchanged", "2.0")
 BAD = Outcome("attic", "unreachable", detail="cannot be reached: " + "far away " * 30)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from provision.status import condition, duration
-from tests.provision.test_planning import b64
+from provision.fleet.status import condition, duration
+from tests.provision.fleet.targets import b64
 
 
 def test_everything_known_has_a_plain_name() -> None:

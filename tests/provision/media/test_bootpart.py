@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provision import bootpart
-from provision.bootpart import Change
 from provision.errors import MediaError
+from provision.media import bootpart
+from provision.media.bootpart import Change
 from tests.provision import cards
 
 if TYPE_CHECKING:
