@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import logging
 import os
@@ -207,7 +208,9 @@ def _run(options: argparse.Namespace) -> int:
     from device.parts import Parts  # noqa: PLC0415 # the same
     from device.system.logs import set_up  # noqa: PLC0415 # the same
 
-    set_up()
+    faulthandler.enable(
+        set_up().stream
+    )  # on systemd's SIGABRT, or a crash in a library, every thread's place
     for doubt in _doubts(config):
         logging.getLogger(__name__).warning("%s", doubt)
     chaos = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import gc
 import logging
 import os
@@ -177,7 +176,6 @@ class Daemon:
 
     def run(self) -> int:
         """Work until told to stop."""
-        faulthandler.enable()  # systemd's SIGABRT, or a crash in a library, tells where every thread was
         sys.setswitchinterval(0.001)  # a busy thread may not delay the audio threads by the default 5 ms
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stop())

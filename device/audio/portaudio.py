@@ -361,6 +361,7 @@ def _free(side: str) -> set[str]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     # ALSA and JACK print a page of complaints about devices that nobody asked for; other lines are kept.
+    # The log has a descriptor of its own (system/logs.py): a call that hangs in here does not hold it up.
     kept, said = os.dup(2), os.memfd_create("stderr")
     try:
         os.dup2(said, 2)
@@ -373,7 +374,9 @@ def _quiet() -> Iterator[None]:
         os.close(said)
 
 
-_COMPLAINT = re.compile(rb"(?i)alsa|jack|Cannot connect to server|^Expression \'|PulseAudio|^\s*$")
+_COMPLAINT = re.compile(
+    rb"(?i)^(alsa lib |jack|cannot (connect to server|create (thread|message))|expression '|\s*$)"
+)
 
 
 def _say(error: OSError | ValueError) -> str:

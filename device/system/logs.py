@@ -123,12 +123,21 @@ class Limited(logging.StreamHandler[TextIO]):
 
 
 def set_up(stream: TextIO | None = None, environ: Callable[[str], str | None] = os.environ.get) -> Limited:
-    """Send the log of level info and above to `stream`, stderr when none is given."""
-    out = stream or sys.stderr
+    """Send the log of level info and above to `stream`; when none is given, to where stderr goes now."""
+    out = stream or _own_stderr()
     handler = Limited(out)
     handler.setFormatter(Plain() if out.isatty() else KeyValue(journal=_is_journal(out, environ)))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     return handler
+
+
+def _own_stderr() -> TextIO:
+    """Return stderr with a descriptor of its own, which stays when 2 is put aside for a noisy library."""
+    try:
+        copy = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError):  # closed, or not a file
+        return sys.stderr
+    return os.fdopen(copy, "w", encoding="utf-8", errors="backslashreplace", buffering=1)
 
 
 def _is_journal(stream: TextIO, environ: Callable[[str], str | None]) -> bool:

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shlex
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
@@ -180,3 +181,22 @@ def test_a_wrong_format_loses_no_line() -> None:
         log.info("%d things", "many")
     assert "%d things" in stream.getvalue()
     assert "many" in stream.getvalue()
+
+
+def test_its_lines_come_out_while_stderr_is_put_aside(capfd: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    handler = set_up(environ=lambda _: None)
+    assert handler.stream is not sys.stderr
+    try:
+        os.dup2(nowhere, 2)  # as PortAudio's driver does while a library complains
+        logging.getLogger("device.test").warning("the microphone has stood still")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+        root.handlers[:] = before
+        root.setLevel(level)
+        handler.stream.close()
+    assert "the microphone has stood still" in capfd.readouterr().err
