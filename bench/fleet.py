@@ -28,6 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rig import rootfs, sshd
+from rig.processes import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN = ("/opt", "/etc/pressel", "/var/lib/pressel", "/var/cache")
@@ -94,7 +95,7 @@ def _start(cleanup: ExitStack, folder: Path, root: Path, count: int) -> None:
     lines = ['[fleet]\ncompanion = "http://127.0.0.1:8790"\nbundle = "b.tar.gz"\ngate_s = 0\nbatch = 10']
     lines += ['[ssh]\nkey_file = "key"\n[defaults]\nboard = "simulated"']
     for number in range(count):
-        port = _free_port()
+        port = free_port()
         cleanup.enter_context(sshd.Sshd(root, port, OWN))
         lines.append(f'[devices.d{number}]\nhost = "127.0.0.1"\nssh = {{ port = {port} }}')
     (folder / "fleet.toml").write_text("\n".join(lines))
@@ -151,13 +152,6 @@ def _bundle(path: Path, filling: int) -> None:
 def _write(path: Path, text: str) -> None:
     path.write_text(text)
     path.chmod(0o755)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

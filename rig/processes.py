@@ -120,7 +120,7 @@ class Simulator(Process):
         memory = folder / f"{service}-memory"
         memory.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "companion.simulators", service, "--folder", str(memory)]
-        command += ["--port", str(_free_port())]  # the same one after a restart
+        command += ["--port", str(free_port())]  # the same one after a restart
         for mistake in mistakes:
             command += ["--mistake", mistake]
         super().__init__(f"the {service} simulator", command, folder / f"{service}.log")
@@ -148,7 +148,7 @@ class Companion(Process):
         self.token_file = folder / "device-token"
         self.url = ""
         self.config.write_text(
-            f'listen = "127.0.0.1:{_free_port()}"\n'  # the same one after a restart
+            f'listen = "127.0.0.1:{free_port()}"\n'  # the same one after a restart
             'tokens_file = "tokens.json"\nstate_dir = "companion-state"\nmints_per_minute = 600\n\n'
             f"{tables}\n\n[providers.local]\n{local}\n"
         )
@@ -259,7 +259,8 @@ def wav_audio(microphone: Path, speaker: Path, rate_hz: int = 48_000) -> str:
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port

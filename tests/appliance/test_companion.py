@@ -14,7 +14,7 @@ import pytest
 
 from rig import nspawn
 from rig.nspawn import Container
-from rig.processes import ROOT, Device, _free_port, wav_audio
+from rig.processes import ROOT, Device, free_port, wav_audio
 from rig.rootfs import Unavailable, copy, debian_root
 from tests.servers import until
 
@@ -61,7 +61,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
         one.run("systemd-sysusers", "pressel-companion.conf")
         one.run("systemd-tmpfiles", "--create", "pressel-companion.conf")
         (root / "etc/pressel-companion/companion.toml").write_text(
-            f'listen = "127.0.0.1:{_free_port()}"\n'
+            f'listen = "127.0.0.1:{free_port()}"\n'
             f'state_dir = "{_STATE}"\ntokens_file = "{_STATE}/tokens.json"\n'
             '[endpoints.default]\nprovider = "local"\n'
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import uuid
@@ -20,7 +19,7 @@ import pytest
 from device.dsp.resample import Resampler
 from device.system.control_client import request
 from rig import nspawn, rootfs, sshd
-from rig.processes import ROOT, Companion
+from rig.processes import ROOT, Companion, free_port
 from rig.speech import SPOKEN_HZ, hear, say
 from tests.servers import until
 
@@ -163,11 +162,11 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         companion = cleanup.enter_context(Companion(folder / "companion"))
         machines, ports = {}, {}
         for name in NAMES:
-            ports[name] = _free_port()
+            ports[name] = free_port()
             machines[name] = cleanup.enter_context(
                 _machine(root, folder / "roots" / name, name, ports[name], key)
             )
-        ports["attic"] = _free_port()  # nobody is there
+        ports["attic"] = free_port()  # nobody is there
         made = Desk(folder, companion, machines, ports)
         made.hush()
         yield made
@@ -292,10 +291,3 @@ def _inline(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_inline(item)}" for key, item in value.items()) + " }"
     return json.dumps(value)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
