@@ -81,11 +81,15 @@ def _check_upstream(name: str, table: UpstreamSettings) -> None:
 
 
 def _absolute(config: Config, base: Path) -> Config:
-    """Make the paths of the file absolute: every `*_file` and `*_dir`."""
+    """Make the paths of the file absolute, every `*_file` and `*_dir`, and fill in the one that has a place."""
     providers: dict[str, msgspec.Struct] = {}
     for field in msgspec.structs.fields(config.providers):
         providers[field.name] = _with_paths(getattr(config.providers, field.name), base)
-    whole = msgspec.structs.replace(config, providers=msgspec.structs.replace(config.providers, **providers))
+    whole = msgspec.structs.replace(
+        config,
+        providers=msgspec.structs.replace(config.providers, **providers),
+        tokens_file=config.tokens_file or str(Path(config.state_dir, "tokens.json")),
+    )
     return _with_paths(whole, base)
 
 

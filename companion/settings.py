@@ -279,11 +279,11 @@ class Providers(Part, frozen=True):
 
 
 class Config(Part, frozen=True):
-    """The whole file. Paths are relative to the file's own folder."""
+    """The whole file. Paths are relative to the file's own folder; `tokens_file` is in `state_dir` by default."""
 
-    tokens_file: str
     state_dir: str
     endpoints: dict[str, Endpoint]
+    tokens_file: str = ""
     listen: str = "127.0.0.1:8790"
     public_url: str = ""
     mints_per_minute: Annotated[int, Meta(ge=1, le=6000)] = 30

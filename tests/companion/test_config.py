@@ -26,6 +26,12 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert config.endpoints["default"].session.vad_silence_ms == 500
 
 
+def test_the_hashes_of_tokens_lie_with_the_state_unless_said_otherwise(tmp_path: Path) -> None:
+    file = tmp_path / "companion.toml"
+    file.write_text(f'state_dir = "state"\n{LOCAL}')
+    assert load(file).tokens_file == str(tmp_path / "state/tokens.json")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
