@@ -81,7 +81,7 @@ def _check_upstream(name: str, table: UpstreamSettings) -> None:
 
 
 def _absolute(config: Config, base: Path) -> Config:
-    """Make the paths of the file absolute, every `*_file` and `*_dir`, and fill in the one that has a place."""
+    """Make every `*_file` and `*_dir` absolute, and fill in the one that has a default."""
     providers: dict[str, msgspec.Struct] = {}
     for field in msgspec.structs.fields(config.providers):
         providers[field.name] = _with_paths(getattr(config.providers, field.name), base)

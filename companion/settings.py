@@ -279,7 +279,7 @@ class Providers(Part, frozen=True):
 
 
 class Config(Part, frozen=True):
-    """The whole file. Paths are relative to the file's own folder; `tokens_file` is in `state_dir` by default."""
+    """The whole file. Paths are relative to its folder; `tokens_file` is in `state_dir` by default."""
 
     state_dir: str
     endpoints: dict[str, Endpoint]
