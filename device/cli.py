@@ -368,8 +368,9 @@ def _gate(options: argparse.Namespace) -> int:
     elif verdict.reasons:
         print("\n".join(verdict.reasons))
     else:
-        known = verdict.note or f"the companion knows it as {verdict.device}"
-        print(f"fit: version {verdict.version}, {verdict.blocks_per_s} blocks a second; {known}")
+        known = [f"the companion knows it as {verdict.device}"] if verdict.device else []
+        told = "; ".join([f"{verdict.blocks_per_s} blocks a second", *known, *verdict.notes])
+        print(f"fit: version {verdict.version}, {told}")
     return 1 if verdict.reasons else 0
 
 

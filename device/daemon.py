@@ -26,6 +26,7 @@ from device.core.gestures import Gestures
 from device.core.moves import State
 from device.core.patience import Patience
 from device.errors import PresselError
+from device.gate import DEAD
 from device.orders import Orders
 from device.system.clock import StepDetector
 from device.system.watchdog import LastResort
@@ -154,7 +155,7 @@ class Daemon:
 
     def microphone_dead(self, reason: str | None) -> None:
         """Report a microphone that gives what no microphone gives; None: it lives again."""
-        self._inbox.put(_Health("its sound", reason is not None, reason or "the microphone lives again"))
+        self._inbox.put(_Health(DEAD, reason is not None, reason or "the microphone lives again"))
 
     def store_troubled(self, text: str) -> None:
         """Report that the conversation cannot be put on disk."""
@@ -435,6 +436,7 @@ class Daemon:
             "counters": self._parts.count(),
             "latencies": dict(self._parts.latencies.ms),
             "fault": self._fault(),
+            "faults": dict(self._faults),
             "recording": self._parts.recorder is not None,
             "identity": self._parts.identity(),
             "version": __version__,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BLOCKS_PER_S = 50  # of 20 ms, to and from the card
+DEAD = "its sound"  # the part that a dead microphone is a fault of: it may have a switch that mutes it
 _TOLERANCE = 0.1
 _TICK_S = 1.0
 _ANSWER_S = 5.0
@@ -35,17 +36,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`reasons` against it, one line each; `blocks_per_s` of the microphone; `device` at the companion."""
+    """`reasons` against it and `notes`, one line each; `blocks_per_s` of the microphone.
+
+    `device`: its name at the companion.
+    """
 
     reasons: list[str]
+    notes: list[str]
     blocks_per_s: float | None
     device: str | None
     version: str | None
-    note: str = ""
 
     def facts(self) -> dict[str, Any]:
         """Return it for a machine to read."""
-        facts = {"ok": not self.reasons, "reasons": self.reasons, "note": self.note}
+        facts = {"ok": not self.reasons, "reasons": self.reasons, "notes": self.notes}
         return {**facts, "blocks_per_s": self.blocks_per_s, "device": self.device, "version": self.version}
 
 
@@ -68,19 +72,19 @@ def judge(samples: Sequence[Sample], known: dict[str, Any]) -> Verdict:
     answered = [sample for sample in samples if sample.status is not None]
     reasons = [] if samples[-1].status is not None else [f"it does not answer: {samples[-1].trouble}"]
     if not answered:
-        return Verdict(reasons, None, None, None)
+        return Verdict(reasons, [], None, None, None)
     last = answered[-1].status or {}
     if _started_again(answered):
         reasons.append("it was started again meanwhile: journalctl -u pressel")
     else:
         reasons += _of_sound(answered)
-    if last["fault"]:
-        reasons.append(f"it is in a fault: {last['fault']}")
+    reasons += [f"it is in a fault: {text}" for part, text in last["faults"].items() if part != DEAD]
     if not known.get("ok"):
         reasons.append(f"the companion: {known.get('error', 'no answer')}")
     rate = _rate(answered, "frames_captured")
     blocks_per_s = None if rate is None else round(rate, 1)
-    return Verdict(reasons, blocks_per_s, known.get("device"), last["version"], known.get("note", ""))
+    notes = [text for text in (known.get("note"), last["faults"].get(DEAD)) if text]
+    return Verdict(reasons, notes, blocks_per_s, known.get("device"), last["version"])
 
 
 def _samples(socket: Path, seconds: float, say: Callable[[str], None], patience_s: float) -> list[Sample]:

@@ -14,6 +14,7 @@ from device.cli import main
 from device.gate import Sample, judge, watch_over
 from device.system.control import ControlServer
 from rig.processes import Companion, Device, wav_audio
+from tests.servers import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,7 @@ def seen(
     captured: float = 50,
     played: float = 50,
     rests: bool = False,
-    fault: str | None = None,
+    faults: dict[str, str] | None = None,
     seconds: int = 10,
 ) -> list[Sample]:
     """What a daemon says once a second."""
@@ -36,7 +37,7 @@ def seen(
             100.0 + at,
             {
                 "uptime_s": 5.0 + at,
-                "fault": fault if at == seconds else None,
+                "faults": (faults or {}) if at == seconds else {},
                 "version": "1.2.3",
                 "speaker_rests": rests,
                 "counters": {"frames_captured": int(at * captured), "frames_played": int(at * played)},
@@ -51,7 +52,7 @@ def test_a_good_daemon_passes_with_its_figures() -> None:
     assert verdict.facts() == {
         "ok": True,
         "reasons": [],
-        "note": "",
+        "notes": [],
         "blocks_per_s": 50.0,
         "device": "kitchen",
         "version": "1.2.3",
@@ -65,7 +66,7 @@ def test_a_good_daemon_passes_with_its_figures() -> None:
         (seen(captured=56), KNOWN, "the microphone gives 56.0 blocks a second where 50 belong"),
         (seen(captured=0), KNOWN, "the microphone gives 0.0 blocks"),
         (seen(played=0), KNOWN, "the speaker takes 0.0 blocks a second"),
-        (seen(fault="the speaker is missing"), KNOWN, "it is in a fault: the speaker is missing"),
+        (seen(faults={"speaker": "it is missing"}), KNOWN, "it is in a fault: it is missing"),
         (seen(), {"ok": False, "error": "it is unknown there"}, "the companion: it is unknown there"),
         (
             [*seen(), Sample(111.0, None, "pressel is not running")],
@@ -86,8 +87,9 @@ def test_what_is_wrong_is_named_and_nothing_else(
 
 
 def test_every_reason_is_told() -> None:
-    verdict = judge(seen(captured=0, played=0, fault="x"), {"ok": False, "error": "y"})
-    assert len(verdict.reasons) == 4
+    faults = {"its sound": "it is dead", "speaker": "it is missing", "store": "it is full"}
+    verdict = judge(seen(captured=0, played=0, faults=faults), {"ok": False, "error": "y"})
+    assert len(verdict.reasons) == 5
 
 
 @pytest.mark.parametrize("rate", [45.5, 54.5])
@@ -101,7 +103,12 @@ def test_a_speaker_that_rests_need_not_move() -> None:
 
 def test_a_backend_that_cannot_be_asked_is_no_reason() -> None:
     verdict = judge(seen(), {"ok": True, "device": None, "note": "cannot be asked"})
-    assert (verdict.reasons, verdict.note) == ([], "cannot be asked")
+    assert (verdict.reasons, verdict.notes) == ([], ["cannot be asked"])
+
+
+def test_a_microphone_that_its_owner_switched_off_is_no_reason_but_told() -> None:
+    verdict = judge(seen(faults={"its sound": "it gives nothing but zeros"}), KNOWN)
+    assert (verdict.reasons, verdict.notes) == ([], ["it gives nothing but zeros"])
 
 
 class Daemon:
@@ -125,7 +132,7 @@ class Daemon:
         uptime_s = time.monotonic() - self.began
         blocks = int(uptime_s * self.rate)
         counters = {"frames_captured": blocks, "frames_played": blocks}
-        more = {"fault": None, "version": "1", "speaker_rests": False, "counters": counters}
+        more = {"faults": {}, "version": "1", "speaker_rests": False, "counters": counters}
         return {"ok": True, "uptime_s": uptime_s, **more}
 
 
@@ -166,12 +173,15 @@ def test_a_real_daemon_passes_until_its_companion_no_longer_knows_it(tmp_path: P
     with wave.open(str(tmp_path / "mic.wav"), "wb") as file:
         file.setparams((1, 2, 48_000, 0, "NONE", "not compressed"))
     audio = wav_audio(tmp_path / "mic.wav", tmp_path / "speaker.wav")
+    audio = audio.replace("[audio.input]\n", "[audio.input]\ndead_after_s = 1\n")
     with (
         Companion(tmp_path / "c") as companion,
         Device(tmp_path / "d", companion, audio) as device,
     ):
+        until(lambda: device.ask("status")["faults"])
         verdict = watch_over(device.socket, 3.0, lambda _: None, patience_s=5.0)
         assert verdict.reasons == []
+        assert "nothing but zeros" in verdict.notes[0]
         assert verdict.device == "demo-device"
         companion.stop()
         verdict = watch_over(device.socket, 1.0, lambda _: None, patience_s=1.0)
