@@ -111,5 +111,5 @@ def _no_daemon(path: Path, error: OSError) -> str:
     if isinstance(error, PermissionError):
         return f"{path} belongs to another user: use sudo, or that user"
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-        return f"pressel is not running (nobody listens on {path}): start it with pressel run"
+        return f"pressel is not running (nobody listens on {path}): systemctl start pressel, or pressel run"
     return f"pressel cannot be reached on {path}: {error}"

@@ -42,7 +42,7 @@ def stranger(path: Path, says: bytes | None) -> Iterator[None]:
 
 
 def test_no_daemon(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match=r"not running .* start it with pressel run"):
+    with pytest.raises(StateError, match=r"not running .* systemctl start pressel, or pressel run"):
         request(tmp_path / "control.sock", {"cmd": "status"})
     with pytest.raises(StateError, match="not running"):
         watch(tmp_path / "control.sock")
