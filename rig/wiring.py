@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from device.board import HatConfig, PartConfig
     from device.config import Config
 
-ROW, TOP, WIDTH = 26, 92, 1120
+ROW, TOP, WIDTH = 26, 92, 1140
 LEFT, RIGHT = WIDTH // 2 - 13, WIDTH // 2 + 13  # the two columns of pins
-LABEL = 206  # how far the longest name of a pin reaches from its column
+LABEL = 216  # how far the longest name of a pin reaches from its column
 LETTER = 7  # about the width of one in such a name
 BOX, CONTACT = 190, 22  # a part's width, the height of one contact
 KINDS = {
@@ -33,11 +33,12 @@ STYLE = """
   .small { font-size: 12px }
   .dim { fill: #818b98 } .paper { fill: #ffffff } .box { fill: #f6f8fa; stroke: #818b98 }
   .plate { fill: #30363d } .free { fill: none; stroke: #818b98 }
-  .wire { fill: none; stroke-width: 2.5; stroke-opacity: .85 }
-  .number { font-size: 8px; fill: #ffffff; text-anchor: middle }
+  .wire { fill: none; stroke-width: 2.5 }
+  .number { font-size: 11px; font-weight: 600; fill: #ffffff; text-anchor: middle }
+  .gap { fill: none; stroke: #ffffff; stroke-width: 6 }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 } .dim { fill: #8b949e } .paper { fill: #0d1117 } .box { fill: #21262d }
-    .plate { fill: #484f58 } .number { fill: #ffffff }
+    .plate { fill: #484f58 } .number { fill: #ffffff } .gap { stroke: #0d1117 }
   }"""
 
 
@@ -72,7 +73,7 @@ def draw(config: Config) -> str:
         f'<rect class="paper" width="{WIDTH}" height="{bottom}" rx="8"/>',
         _text(24, 36, config.name, "title"),
         _text(24, 58, config.description, "dim"),
-        _text(WIDTH // 2, TOP - 12, "SD card's end", "small dim", "middle"),
+        _text(WIDTH // 2, TOP - 12, "seen from above; the SD card's end", "small dim", "middle"),
         f'<rect class="plate" x="{LEFT - 14}" y="{TOP - 4}" width="54" height="{20 * ROW + 8}" rx="5"/>',
         *(_wire(place, index, kinds, names) for place in places for index in range(len(place.contacts))),
         *_header(names, kinds),
@@ -122,14 +123,19 @@ def _y(pin: int) -> int:
     return TOP + ROW // 2 + ROW * _row(pin)
 
 
+def _lane(pin: int, left: bool) -> int:
+    """Return where a pin's wire leaves the header on that side: from the far column, between two rows."""
+    return _y(pin) + (0 if (pin % 2 == 1) == left else ROW // 2)
+
+
 def _places(hat: HatConfig) -> list[_Place]:
     """Set each part on the side where most of its pins are, and stack each side in the order of rows."""
     room = {True: 0, False: 0}
     places = []
     for part in hat.parts:
-        contacts = sorted(part.wires.items(), key=lambda contact: (_row(contact[1]), contact[1]))
-        odd = sum(pin % 2 for pin in part.wires.values())
-        left = odd * 2 > len(contacts) if odd * 2 != len(contacts) else room[True] <= room[False]
+        odd, all_pins = sum(pin % 2 for pin in part.wires.values()), len(part.wires)
+        left = odd * 2 > all_pins if odd * 2 != all_pins else room[True] <= room[False]
+        contacts = sorted(part.wires.items(), key=lambda contact: _lane(contact[1], left))
         places.append(_Place(part, left, contacts))
         room[left] += places[-1].height
     for left in (True, False):
@@ -153,30 +159,28 @@ def _header(names: dict[int, str], kinds: dict[int, str]) -> list[str]:
         odd = pin % 2 == 1
         x, y = (LEFT if odd else RIGHT), _y(pin)
         paint = f'fill="{KINDS[kinds[pin]]}"' if pin in kinds else 'class="free"'
-        corner = 2 if pin == 1 else 8  # pin 1 is square on the board too
-        lines.append(f'<rect x="{x - 8}" y="{y - 8}" width="16" height="16" rx="{corner}" {paint}/>')
-        lines.append(_text(x, y + 3, str(pin), "number", "middle"))
+        corner = 2 if pin == 1 else 10  # pin 1 is square on the board too
+        lines.append(f'<rect x="{x - 10}" y="{y - 10}" width="20" height="20" rx="{corner}" {paint}/>')
+        lines.append(_text(x, y + 4, str(pin), "number", "middle"))
         label_x, anchor = (LEFT - 20, "end") if odd else (RIGHT + 20, "start")
         lines.append(_text(label_x, y + 4, name, "small" if pin in kinds else "small dim", anchor))
     return lines
 
 
 def _wire(place: _Place, index: int, kinds: dict[int, str], names: dict[int, str]) -> str:
-    """Return the wire of one contact; from the far column it comes between two rows."""
+    """Return the wire of one contact."""
     pin = place.contacts[index][1]
-    y, end_y = _y(pin), place.y + 34 + CONTACT * index + CONTACT // 2 - 2
+    y, end_y = _lane(pin, place.left), place.y + 34 + CONTACT * index + CONTACT // 2 - 2
     near, away = (LEFT, -1) if place.left else (RIGHT, 1)
     edge, end_x = near + away * LABEL, (24 + BOX if place.left else WIDTH - 24 - BOX)
-    if (pin % 2 == 1) == place.left:
+    if y == _y(pin):
         start = f"M{near + away * min(26 + LETTER * len(names[pin]), LABEL)} {y}H{edge}"
     else:
-        far, lane = (RIGHT if place.left else LEFT), y + ROW // 2
-        start, y = f"M{far} {y}V{lane}H{edge}", lane
+        start = f"M{RIGHT if place.left else LEFT} {_y(pin)}V{y}H{edge}"
     middle = (edge + end_x) // 2
-    return (
-        f'<path class="wire" stroke="{KINDS[kinds[pin]]}" '
-        f'd="{start}C{middle} {y} {middle} {end_y} {end_x} {end_y}"/>'
-    )
+    bend = f"C{middle} {y} {middle} {end_y} {end_x} {end_y}"
+    gap = f'<path class="gap" d="M{edge} {y}{bend}"/>'  # in the wires that it crosses: which goes on where
+    return gap + f'<path class="wire" stroke="{KINDS[kinds[pin]]}" d="{start}{bend}"/>'
 
 
 def _part(place: _Place) -> list[str]:
