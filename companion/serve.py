@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # One append may carry 15 MiB of base64; a larger frame closes the socket with 1009.
 MAX_FRAME_BYTES = 16 * 1024 * 1024
+LEAVE_S = 4  # for all sessions to be saved and closed: systemd waits 5
 _PING_S = 20.0
 
 
@@ -68,6 +69,6 @@ def server(config: Config, ready: Callable[[], None]) -> Announcing:
         ws_ping_interval=_PING_S,
         ws_ping_timeout=_PING_S,
         ws_per_message_deflate=False,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=LEAVE_S,
     )
     return Announcing(settings, ready)

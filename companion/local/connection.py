@@ -38,6 +38,7 @@ _PIECE_BYTES = 1000 * EAR_BYTES_PER_MS
 _BEHIND = 3000  # pieces that wait to be heard: above it no more is read from the socket
 _FLUSH_S = 1.0
 _LAST_WORDS_S = 10.0  # that a committed turn may take to get its words after the end
+_RESTART, _RESTART_S = 1012, 2.0  # where the server itself ends, which has no more than serve.LEAVE_S
 
 
 class Connection:
@@ -62,7 +63,7 @@ class Connection:
         self._dirty = asyncio.Event()
         self._ending = asyncio.Event()
         self._ended = asyncio.Event()
-        self._deaf = False
+        self._hears = self._deaf = False
         self._why: tuple[int, str] = (1000, "")
         self._reply: asyncio.Task[None] | None = None
         expires_at = int(time.time() + self._length_s)
@@ -178,6 +179,7 @@ class Connection:
 
     async def _hear_all(self) -> None:
         decoder = await self._engine.take_decoder()
+        self._hears = True
         try:
             while (order := await self._ear.get()) is not None and self._listens:
                 if self._ear.qsize() <= _BEHIND:
@@ -234,9 +236,13 @@ class Connection:
         self._outbox.put_nowait(None)
         self._ear.put_nowait(None)
         self._ending.set()
+        await self._save()  # the last words may take long, or be cut off
         await asyncio.wait({sender}, timeout=_FLUSH_S)
-        await asyncio.wait({ear}, timeout=_LAST_WORDS_S)
+        if self._session.untranscribed:
+            await asyncio.wait({ear}, timeout=_RESTART_S if self._why[0] == _RESTART else _LAST_WORDS_S)
         self._deaf = True
+        if not self._hears:
+            ear.cancel()  # it waits for the models
         for task in (sender, saver, *others):
             task.cancel()
         await asyncio.gather(sender, ear, saver, *others, return_exceptions=True)
