@@ -46,8 +46,8 @@ class Secret:
     def read(self) -> str:
         """Return the secret without the line end. Raises SecretError, which never quotes it."""
         text = self._from_file(self._file) if self._file else self._from_command()
-        secret = text.strip()
-        if not secret:
+        secret = text.strip("\r\n")  # a passphrase may begin or end with blanks
+        if not secret.strip():
             raise SecretError(f"{self.name}: {self.source} gives nothing")
         return secret
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -123,9 +124,12 @@ def apply(folder: Path, change: Change, wrote: Callable[[int], None] = lambda _:
             half.replace(path)
         _sync(path.parent)
     except OSError as error:
-        half.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # neither, where the card is locked or gone
+            half.unlink(missing_ok=True)
         mend = (
-            "remount it for writing" if error.errno == errno.EROFS else "see whether the card is full or worn"
+            "move the card's lock, or remount it for writing"
+            if error.errno == errno.EROFS
+            else "see whether the card is full or worn"
         )
         raise MediaError(f"{path} cannot be written: {error.strerror}; {mend}, then run this again") from None
 

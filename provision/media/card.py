@@ -60,11 +60,11 @@ def main(options: argparse.Namespace) -> int:
     """Write the card, or show what would be written; 0. Raises FleetError."""
     fleet = load(options.inventory)
     target = _pick(fleet, options.device)
-    kind = bootpart.recognise(options.boot)
-    wanted = plan(fleet, target, options.boot, kind, replace=options.replace)
-    report = Report(target.name, kind, options.dry_run, bootpart.changes(options.boot, wanted))
-    report.notes = _notes(fleet, target, kind, wanted)
-    bootpart.check_space(options.boot, report.changes)
+    try:
+        report = _planned(fleet, target, options)
+    except OSError as error:
+        where = error.filename or options.boot
+        raise MediaError(f"{where}: {error.strerror}; is the card mounted, and yours to read?") from None
     if not options.dry_run:
         _write(options.boot, report.changes, quiet=options.json)
     print(report.as_json() if options.json else _told(report))
@@ -84,6 +84,15 @@ def plan(
     if kind == "cloud-init":
         return _for_cloud_init(told, boot, wanted, replace=replace)
     return _for_bookworm(told, boot, wanted, replace=replace)
+
+
+def _planned(fleet: Fleet, target: Target, options: argparse.Namespace) -> Report:
+    kind = bootpart.recognise(options.boot)
+    wanted = plan(fleet, target, options.boot, kind, replace=options.replace)
+    report = Report(target.name, kind, options.dry_run, bootpart.changes(options.boot, wanted))
+    report.notes = _notes(fleet, target, kind, wanted)
+    bootpart.check_space(options.boot, report.changes)
+    return report
 
 
 def _pick(fleet: Fleet, name: str) -> Target:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from provision.inventory import Fleet
     from provision.secret import Secret
 
-_KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-\S+|sk-\S+@openssh\.com) [A-Za-z0-9+/=]+( .*)?")
+_KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-\S+|sk-\S+@openssh\.com) ([A-Za-z0-9+/=]+)( .*)?")
 _HEX_PSK = re.compile(r"[0-9a-fA-F]{64}")
 _VERSION = re.compile(r"^[0-9][0-9A-Za-z.+]*$")
 _ARCHITECTURE = "aarch64"
@@ -131,9 +132,25 @@ def _keys(file: Path) -> list[str]:
     if any("PRIVATE KEY" in line for line in lines):
         raise MediaError(f"{where} is a private key: name the one that ends in .pub")
     keys = [line for line in lines if line and not line.startswith("#")]
-    if not all(_KEY.fullmatch(key) for key in keys):
+    if not all(_is_key(key) for key in keys):
         raise MediaError(f"{where} holds a line that is no public SSH key")
     return keys
+
+
+def _is_key(line: str) -> bool:
+    """Whether it is a whole public key: fields after their lengths, its type the first (RFC 4253, 6.6)."""
+    found, fields = _KEY.fullmatch(line), list[bytes]()
+    try:
+        blob = base64.b64decode(found[2], validate=True) if found else b""
+    except ValueError:
+        return False
+    while blob:
+        size = int.from_bytes(blob[:4])
+        fields.append(blob[4 : 4 + size])
+        if len(fields[-1]) != size:
+            return False
+        blob = blob[4 + size :]
+    return found is not None and len(fields) > 1 and fields[0] == found[1].encode()
 
 
 def _timezone(name: str) -> str:

@@ -117,6 +117,12 @@ def test_a_write_that_fails_half_way_keeps_the_old_file(tmp_path: Path) -> None:
     assert names(tmp_path) == ["copy", "from"]
 
 
+def test_a_card_that_cannot_be_written_gets_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MediaError, match=r"file/x cannot be written: .*; .*then run this again"):
+        bootpart.apply(tmp_path, Change("file/x", None, b"1"))
+
+
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     status = os.statvfs(tmp_path)
     huge = tmp_path / "huge"

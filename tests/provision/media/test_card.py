@@ -188,6 +188,16 @@ def test_what_is_no_boot_partition_gets_one_line(
     assert said.err.count("\n") == 1
 
 
+def test_what_cannot_be_read_gets_one_line(
+    desk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert media(desk, tmp_path / ("long" * 100)) == cli.USAGE_EXIT
+    said = capsys.readouterr().err
+    assert "longlong" in said
+    assert said.endswith("File name too long; is the card mounted, and yours to read?\n")
+    assert said.count("\n") == 1
+
+
 def test_an_unknown_device_gets_the_nearest_name(
     desk: Path, boot: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

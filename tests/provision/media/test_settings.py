@@ -74,6 +74,14 @@ def test_a_key_of_64_digits_is_taken_as_it_is(tmp_path: Path) -> None:
     assert told.wifi.psk == "ab" * 32
 
 
+def test_a_passphrase_may_begin_and_end_with_blanks(tmp_path: Path) -> None:
+    owners = fleet(tmp_path)
+    (tmp_path / "secrets/wifi").write_bytes(b"  two words \r\n")
+    told = settings.gather(owners, "kitchen-1")
+    assert told.wifi is not None
+    assert told.wifi.psk == settings.psk("Café", "  two words ")
+
+
 @pytest.mark.parametrize("password", ["short", "x" * 65, "pässwörter"])
 def test_what_is_no_passphrase_is_refused_without_being_quoted(tmp_path: Path, password: str) -> None:
     owners = fleet(tmp_path)
@@ -88,6 +96,9 @@ def test_what_is_no_passphrase_is_refused_without_being_quoted(tmp_path: Path, p
     [
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n", "is a private key: name the one that ends in .pub"),
         ("hello\n", "no public SSH key"),
+        (f"{cards.KEY[:60]}\n", "no public SSH key"),
+        (cards.KEY.replace("ssh-ed25519", "ssh-rsa"), "no public SSH key"),
+        ("ssh-ed25519 AAAA owner\n", "no public SSH key"),
     ],
 )
 def test_what_is_no_public_key_is_refused(tmp_path: Path, text: str, says: str) -> None:
