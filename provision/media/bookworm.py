@@ -39,10 +39,17 @@ def custom_toml(settings: Settings) -> str:
         "locale": {"timezone": settings.timezone},
     }
     if wifi := settings.wifi:
-        values["wlan"] = {"ssid": wifi.ssid, "country": wifi.country, "hidden": wifi.hidden}
+        values["wlan"] = {"ssid": _in_key_file(wifi.ssid), "country": wifi.country, "hidden": wifi.hidden}
         if wifi.psk:
             values["wlan"] |= {"password": wifi.psk, "password_encrypted": True}
     return f"{MARK}\n{toml.dumps(values)}"
+
+
+def _in_key_file(ssid: str) -> str:
+    """Return a name as the image must be told it: it is copied into a key file, whose escapes GLib reads."""
+    escaped = ssid.replace("\\", "\\\\")
+    blanks = len(escaped) - len(escaped.lstrip(" "))
+    return "\\s" * blanks + escaped[blanks:]
 
 
 def firstrun(first_boot: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+
+import pytest
 
 from provision.media import bookworm
 from provision.media.settings import Settings, Wifi
@@ -32,6 +35,19 @@ def test_the_settings_are_in_keys_that_the_image_knows() -> None:
     assert told["wlan"]["hidden"] is True
     assert (told["wlan"]["password"], told["wlan"]["password_encrypted"]) == ("ab" * 32, True)
     assert told["locale"] == {"timezone": "Europe/Berlin"}
+
+
+@pytest.mark.parametrize(
+    "ssid", [" lead", "  two", "back\\slash", "\\sfake", "plain", "a b ", "#1", 'quo"te', "Café"]
+)
+def test_a_network_s_name_is_what_networkmanager_reads_back(ssid: str) -> None:
+    told = tomllib.loads(
+        bookworm.custom_toml(Settings("a", "ops", (), "Etc/UTC", Wifi(ssid, "FR", False, "")))
+    )
+    line = f"ssid={told['wlan']['ssid']}"  # as the image writes it, and then GLib's rules for key files
+    value = line.partition("=")[2].lstrip()
+    read = re.sub(r"\\(.)", lambda found: {"s": " ", "\\": "\\"}[found[1]], value)
+    assert read == ssid
 
 
 def test_an_open_network_has_no_password_and_a_cable_no_network() -> None:
