@@ -335,7 +335,8 @@ def _explain(error: str, origins: dict[str, str]) -> str:
     if not match:
         return error
     key = match.group(1)
-    return f"{origins.get(key, 'the configuration')}: {key}: {error[: match.start()]}"
+    origin = origins.get(key.partition("[")[0], "the configuration")
+    return f"{origin}: {key}: {error[: match.start()]}"
 
 
 def _check(config: Config, owner: Path) -> None:

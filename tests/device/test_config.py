@@ -69,6 +69,7 @@ def test_the_owner_wins_over_the_board_and_the_origin_is_known(tmp_path: Path) -
             "config.toml: talk.buffer_s 30 is less than longest_turn_ms + keep_turn_ms, 135 s",
         ),
         (OWNER + "buffer_s = -1\n", "talk.buffer_s: Expected `int` >= 0"),
+        (OWNER + "[hat]\nrates_hz = [1.5]\n", "config.toml: hat.rates_hz[0]: Expected `int`, got `float`"),
         ("board = [", "config.toml cannot be read"),
     ],
 )

@@ -80,6 +80,7 @@ def test_checking_writes_nothing(folder: Path) -> None:
         ("button = 23", "button = 22", 'one leg of "button" goes to GPIO 23, used by nothing'),
         ('"one leg" = 16', '"one leg" = 14', "no wire goes to GPIO 23"),
         ('buses = ["i2s"]', 'buses = ["i3s"]', "Invalid enum value 'i3s'"),
+        ("[hat]", '[hat]\noverlay_source = "no.dts"', "hat.overlay_source no.dts is not in its folder"),
         ('name = "my-board"', 'name = "other"', 'call it as its folder, "my-board"'),
         ("[hat]", "[hut]", "unknown field `hut`"),
         ("[hat]", "[hat", "board.toml: "),
