@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from companion.assertions import LEEWAY_S, issuer, public_key, unauthorized, verified
 from companion.errors import ConfigError, RequestError
-from companion.tables import AssertionRow, ClaimRow, DeviceRow, FactRow, open_database
+from companion.tables import AssertionRow, ClaimRow, DeviceRow, FactRow, open_database, why
 from companion.tokens import check_name
 from companion.wire import Enrolled
 
@@ -226,7 +226,7 @@ class Registry:
             with Session(self._engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except SQLAlchemyError as error:
-            raise ConfigError(f"the database {self._path} cannot be used: {_why(error)}") from None
+            raise ConfigError(f"the database {self._path} cannot be used: {why(error)}") from None
 
     @contextmanager
     def _asked(self) -> Iterator[Session]:
@@ -237,7 +237,7 @@ class Registry:
         except IntegrityError:  # two at the same moment; the first one was served
             raise RequestError(503, "busy", "the companion is busy; ask again", retry_after_s=1) from None
         except SQLAlchemyError as error:
-            log.error("the database %s cannot be used: %s", self._path, _why(error))  # noqa: TRY400 - one line
+            log.error("the database %s cannot be used: %s", self._path, why(error))  # noqa: TRY400 - one line
             text = "the companion cannot use its database"
             raise RequestError(503, "registry_unusable", text, retry_after_s=5) from None
 
@@ -255,10 +255,6 @@ def _check_key(text: str) -> None:
 
 def _hash(claim: str) -> str:
     return hashlib.sha256(claim.encode()).hexdigest()
-
-
-def _why(error: SQLAlchemyError) -> str:
-    return str(getattr(error, "orig", None) or type(error).__name__)
 
 
 def _claim_facts(row: ClaimRow, now: float) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from companion.errors import ConfigError
@@ -13,6 +13,14 @@ from companion.files import private_folder
 
 VERSION = 1  # of the tables, kept as SQLite's user_version
 _BUSY_MS = 5000  # how long one writer waits for another: the server and a command
+_BROKEN = "put a backup in its place, or move it away: then each device needs a new claim"
+_MENDS = {  # by SQLite's name of the error, or the beginning of it
+    "SQLITE_NOTADB": _BROKEN,
+    "SQLITE_CORRUPT": _BROKEN,
+    "SQLITE_FULL": "make room on the disk",
+    "SQLITE_BUSY": "another program holds it; try again",
+    "SQLITE_READONLY": "make it and its folder writable for this user",
+}
 
 
 class Base(DeclarativeBase):
@@ -69,7 +77,11 @@ def open_database(path: Path) -> Engine:
     """Open the file (0600), make it when it is not there. Raises ConfigError, which names it."""
     try:
         private_folder(path.parent)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.fchmod(handle, 0o600)  # a backup that was put back may be anybody's to read
+        finally:
+            os.close(handle)
     except OSError as error:
         raise ConfigError(f"the database {path} cannot be used: {error.strerror}") from None
     engine = create_engine(f"sqlite:///{path}", hide_parameters=True)
@@ -77,23 +89,32 @@ def open_database(path: Path) -> Engine:
     event.listen(engine, "begin", _begin)
     try:
         with engine.begin() as connection:
-            found = _make_tables(connection)
-    except DatabaseError as error:
+            _make_tables(connection)
+    except (DatabaseError, ConfigError) as error:
         engine.dispose()
-        raise ConfigError(f"the database {path} cannot be used: {error.orig}") from None
-    if found not in (0, VERSION):
-        engine.dispose()
-        raise ConfigError(f"the database {path} is of version {found}; this pressel knows {VERSION}")
+        said = why(error) if isinstance(error, DatabaseError) else error
+        raise ConfigError(f"the database {path} cannot be used: {said}") from None
     return engine
 
 
-def _make_tables(connection: Connection) -> int:
-    """Make what is not there, and return which version was found: 0 in a new file."""
+def why(error: SQLAlchemyError) -> str:
+    """Return what SQLite says, and the mend."""
+    said = getattr(error, "orig", None)
+    name = getattr(said, "sqlite_errorname", "")
+    mends = [mend for code, mend in _MENDS.items() if name.startswith(code)]
+    return "; ".join([str(said or type(error).__name__), *mends])
+
+
+def _make_tables(connection: Connection) -> None:
+    """Make the tables in a new file. Raises ConfigError for one of another program or version."""
     found = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    if found not in (0, VERSION):
+        raise ConfigError(f"it is of version {found}; this pressel knows {VERSION}")
     if found == 0:
+        if inspect(connection).get_table_names():
+            raise ConfigError("it is another program's; set another state_dir")
         Base.metadata.create_all(connection)
         connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
-    return found
 
 
 def _settings(connection: DBAPIConnection, _record: object) -> None:
