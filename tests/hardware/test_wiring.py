@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from device.config import load
 from device.errors import ConfigError
+from rig.wiring import CONTACT
 
 ROOT = Path(__file__).parents[2]
 HARDWARE = ROOT / "hardware"
@@ -36,6 +38,15 @@ def folder(tmp_path: Path) -> Path:
 def test_everything_that_is_printed_is_current() -> None:
     done = wiring("--check")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_wires_of_a_part_do_not_cross() -> None:
+    for drawing in HARDWARE.glob("*/wiring.svg"):
+        bends = re.findall(r'"wire" .*C\d+ (\d+) \d+ \d+ (\d+) (\d+)"', drawing.read_text())
+        assert bends, drawing
+        for one, other in itertools.pairwise(tuple(map(int, bend)) for bend in bends):
+            same_part = other[1:] == (one[1], one[2] + CONTACT)
+            assert not same_part or other[0] >= one[0], f"{drawing}: {one} and {other}"
 
 
 def test_a_new_board_is_a_folder_and_no_python(folder: Path, tmp_path: Path) -> None:
