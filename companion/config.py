@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -43,6 +44,17 @@ def host_and_port(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def check_url(name: str, url: str) -> None:
+    """Raise ConfigError unless it is where a companion can be: http or https, and a host."""
+    try:
+        place = urlsplit(url)
+        good = place.scheme in ("https", "http") and bool(place.hostname) and place.port != 0
+    except ValueError:
+        good = False
+    if not good or not url.isprintable() or " " in url or "?" in url or "#" in url:
+        raise ConfigError(f'{name} = "{url}" is no address, such as "https://companion.example"')
+
+
 def _typed(value: Any, kind: type[T], at: str) -> T:
     try:
         return msgspec.convert(value, kind)
@@ -61,6 +73,8 @@ def _typed(value: Any, kind: type[T], at: str) -> T:
 
 def _check(config: Config) -> None:
     host_and_port(config.listen)
+    if config.public_url:
+        check_url("public_url", config.public_url)
     if not config.endpoints:
         raise ConfigError('no endpoint; add [endpoints.default] with provider = "local"')
     used = {endpoint.provider for endpoint in config.endpoints.values()}

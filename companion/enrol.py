@@ -36,8 +36,9 @@ class Door:
         self._buckets: dict[str, Bucket] = {}
 
     def is_empty(self) -> bool:
-        """Tell whether there is no device that could come in."""
-        return not self._tokens.names() and not self._registry.devices()
+        """Tell whether there is no device that could come in, nor one that is to come."""
+        waits = any(claim["state"] == "open" for claim in self._registry.claims(time.time()))
+        return not (waits or self._tokens.names() or self._registry.devices())
 
     def close(self) -> None:
         """Let the database go."""

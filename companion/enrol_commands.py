@@ -68,11 +68,14 @@ def _finish(parser: argparse.ArgumentParser, run: Any) -> None:
 
 
 def _claims_new(arguments: argparse.Namespace) -> int:
-    from companion.files import write_atomic  # noqa: PLC0415 - the other commands start faster
+    from companion.config import check_url  # noqa: PLC0415 - the other commands start faster
+    from companion.files import write_atomic  # noqa: PLC0415 - the same
 
     config, registry = _opened(arguments)
     name, out = arguments.name, arguments.out
     url = arguments.url or _url(config)
+    if arguments.url:
+        check_url("--url", arguments.url)
     if out and not url:
         raise ConfigError("where do devices find this companion? set public_url, or add --url")
     if out and out.exists() and not arguments.replace:
@@ -158,7 +161,10 @@ def _reach(url: str) -> str:
 
 
 def _hours(text: str) -> float:
-    hours = float(text)
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0.0
     if not 0 < hours <= _LONGEST_HOURS:
         raise argparse.ArgumentTypeError(f"{text}: it takes more than 0 to {_LONGEST_HOURS:g}")
     return hours

@@ -102,6 +102,31 @@ def test_an_address_that_is_none_is_refused(text: str) -> None:
         host_and_port(text)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "companion.example",
+        "ws://c.example",
+        "https://",
+        "https://a b",
+        "https://c:99999",
+        "https://[c",
+        "http://c?x=1",
+    ],
+)
+def test_a_public_url_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
+    path = config_file(tmp_path, LOCAL, f'public_url = "{url}"')
+    with pytest.raises(
+        ConfigError, match=r'public_url = ".*" is no address, such as "https://companion\.example"'
+    ):
+        load(path)
+
+
+def test_a_public_url_may_have_a_port_and_a_path(tmp_path: Path) -> None:
+    path = config_file(tmp_path, LOCAL, 'public_url = "https://[2001:db8::1]:8790/voice/"')
+    assert load(path).public_url == "https://[2001:db8::1]:8790/voice/"
+
+
 def test_addresses() -> None:
     assert host_and_port("127.0.0.1:0") == ("127.0.0.1", 0)
     assert host_and_port("[::1]:8790") == ("::1", 8790)

@@ -170,3 +170,12 @@ def test_addresses_are_not_remembered_without_end(tmp_path: Path) -> None:
         door._permit(f"192.0.2.{number}")
     assert len(door._buckets) <= 1024
     door.close()
+
+
+def test_a_companion_without_devices_is_empty_until_it_has_made_a_claim(tmp_path: Path) -> None:
+    opened = Registry(tmp_path / "state")
+    door = Door(Tokens(tmp_path / "tokens.json"), opened, 30)
+    assert door.is_empty()
+    opened.new_claim("hall", time.time())
+    assert not door.is_empty()
+    door.close()

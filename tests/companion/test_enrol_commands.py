@@ -86,7 +86,13 @@ def test_a_file_is_not_written_over_and_the_claim_is_not_spent_on_it(tmp_path: P
     [
         (["claims", "new", "a b"], 78, "1 to 64"),
         (["claims", "new", "x", "--hours", "0"], 2, "it takes more than 0 to 8760"),
-        (["claims", "new", "x", "--hours", "soon"], 2, "--hours"),
+        (["claims", "new", "x", "--hours", "soon"], 2, "soon: it takes more than 0 to 8760"),
+        (
+            ["claims", "new", "x", "--url", "companion.example"],
+            78,
+            '--url = "companion.example" is no address',
+        ),
+        (["claims", "new", "x", "--url", "https://a b"], 78, "is no address"),
         (["claims", "new", "x", "--serial", "a b"], 78, "serial number"),
         (["devices", "revoke", "x"], 78, 'no device "x" is enrolled; there are: none'),
         (["devices", "rotate", "x"], 78, 'no device "x"'),
