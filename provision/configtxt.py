@@ -6,28 +6,38 @@ The installer on the device keeps the same block by the same rules: neither chan
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from provision.errors import MediaError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 BEGIN = "# >>> pressel"
 END = "# <<< pressel"
 _OVERLAY = re.compile(r"dtoverlay=([\w.-]+)")
+_INCLUDE = re.compile(r"include\s+(\S+)")
 # Overlays that put a sound card on the I2S pins, by the words in the kernel's names for them.
 _SOUND = re.compile(
     r"soundcard|voicecard|voicehat|respeaker|hifiberry|iqaudio|codec|audio|dac|amp|wm8960|max98357a|adau|"
-    r"justboom|allo-|pisound|i-sabre|dionaudio|i2s"
+    r"justboom|allo-|pisound|i-sabre|dionaudio|i2s|cirrus|pibell|pifi-|draws|udrc|ugreen"
 )
 
 
-def with_block(text: str, lines: tuple[str, ...]) -> str:
+def with_block(text: str, lines: tuple[str, ...], folder: Path) -> str:
     """Return config.txt with these lines in our block, in its place or at the end; without lines, no block.
 
-    All other bytes stay. Raises MediaError where only one of the block's two marks is there, or another sound
-    board's overlay would clash.
+    All other bytes stay. `folder`: the boot partition, where files that config.txt includes lie. Raises
+    MediaError where only one of the block's two marks is there, or another sound board's overlay would clash,
+    in whatever section it stands.
     """
     before, after = _around(text)
+    if any(_is_sound(line) for line in lines):
+        _refuse_clash("config.txt", before + after)
+        for name, included in _includes(before + after, folder, {"config.txt"}):
+            _refuse_clash(name, included)
     if lines:
-        _refuse_clash(before + after, lines)
         if before and not before.endswith("\n"):
             before += "\n"
         before += "\n".join((BEGIN, "[all]", *lines, END)) + "\n"
@@ -46,14 +56,22 @@ def _around(text: str) -> tuple[str, str]:
     return "".join(lines[:begin]), "".join(lines[end + 1 :])
 
 
-def _refuse_clash(others: str, lines: tuple[str, ...]) -> None:
-    if not any(_is_sound(line) for line in lines):
-        return
-    for line in others.splitlines():
+def _includes(text: str, folder: Path, seen: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield name and text of each file that is included, and of those that it includes."""
+    for line in text.splitlines():
+        found = _INCLUDE.match(line.strip())
+        if found and found[1] not in seen and (folder / found[1]).is_file():
+            included = (folder / found[1]).read_text(errors="replace")
+            yield found[1], included
+            yield from _includes(included, folder, seen | {found[1]})
+
+
+def _refuse_clash(name: str, text: str) -> None:
+    for line in text.splitlines():
         if _is_sound(line):
             raise MediaError(
-                f'config.txt: "{line.strip()}" is a sound board\'s, and two on the I2S pins exclude each '
-                "other: delete that line, or choose its board in the inventory"
+                f'{name}: "{line.strip()}" is a sound board\'s, and two on the I2S pins exclude each other: '
+                "delete that line, or choose that board for this device"
             )
 
 

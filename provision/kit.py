@@ -33,13 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 wanted = tuple(Path(lines).read_text().splitlines())
                 # Other people's bytes stay as they are, whatever they mean.
                 text = Path(file).read_bytes().decode(errors="surrogateescape")
-                sys.stdout.buffer.write(with_block(text, wanted).encode(errors="surrogateescape"))
+                text = with_block(text, wanted, Path(file).parent)
+                sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
             case ["name", file]:
-                print(tomllib.loads(Path(file).read_text()).get("name", ""))
+                print(_read(Path(file))[1].get("name", ""))
             case _:
                 print(_USAGE, file=sys.stderr)
                 return 2
-    except (MediaError, OSError, tomllib.TOMLDecodeError) as error:
+    except (MediaError, OSError) as error:
         print(error, file=sys.stderr)
         return REFUSED
     return 0
@@ -48,19 +49,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def unpack(board: str, to: Path) -> None:
     """Write a board's `board.toml`, its `config_txt` (lines) and its `mixer` (a script) into the folder `to`.
 
-    `board` names one of the wheel's, or is the path of a folder. Raises MediaError when there is none.
+    `board` names one of the wheel's, or is the path of a folder. Raises MediaError when there is none, and
+    where it is not to be used; what is no matter of the installer's is checked by the release itself.
     """
     own = "/" in board
     file = (Path(board) if own else _boards() / board) / "board.toml"
     if not file.is_file():
         known = ", ".join(sorted(one.name for one in _boards().iterdir() if (one / "board.toml").is_file()))
         raise MediaError(f"{file} is missing" if own else f'no board "{board}": choose one of {known}')
-    text = file.read_text()
-    values = tomllib.loads(text)
-    hat = values.get("hat", {})
+    text, values = _read(file)
+    ours = _boards() / str(values.get("name")) / "board.toml"
+    if own and ours.is_file() and ours.read_text() != text:
+        raise MediaError(
+            f'{file}: "{values["name"]}" is one of our boards, which updates bring: rename yours'
+        )
+    try:
+        lines = "".join(f"{line}\n" for line in values.get("hat", {}).get("config_txt", ()))
+        script = mixer(values)
+    except (AttributeError, TypeError):
+        raise MediaError(f"{file}: tables or lists are not as in the other boards' files") from None
     (to / "board.toml").write_text(text)
-    (to / "config_txt").write_text("".join(f"{line}\n" for line in hat.get("config_txt", ())))
-    (to / "mixer").write_text(mixer(values))
+    (to / "config_txt").write_text(lines)
+    (to / "mixer").write_text(script)
 
 
 def mixer(board: dict[str, Any]) -> str:
@@ -69,6 +79,15 @@ def mixer(board: dict[str, Any]) -> str:
     card = board.get("audio", {}).get("output", {}).get("device", "")
     lines = [shlex.join(["amixer", "-q", "-c", card, "sset", *call]) + " || status=1\n" for call in calls]
     return "".join(["#!/bin/sh\nstatus=0\n", *lines, "exit $status\n"]) if lines else ""
+
+
+def _read(file: Path | Traversable) -> tuple[str, dict[str, Any]]:
+    """Return a TOML file's text and values. Raises MediaError, OSError."""
+    try:
+        text = file.read_text()
+        return text, tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MediaError(f"{file}: {error}") from None
 
 
 def _boards() -> Traversable:

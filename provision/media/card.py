@@ -106,7 +106,7 @@ def _common(fleet: Fleet, target: Target, boot: Path) -> dict[str, Content]:
     """Return what every image needs: config.txt, and the folder that the first start installs from."""
     bundle = settings.open_bundle(fleet)
     board = device_config.HARDWARE / target.board / "board.toml"
-    text = configtxt.with_block(bootpart.read_text(boot / "config.txt"), _config_txt(board))
+    text = configtxt.with_block(bootpart.read_text(boot / "config.txt"), _config_txt(board), boot)
     wanted: dict[str, Content] = {"config.txt": bootpart.to_bytes(text)}
     olds = (boot / FOLDER).glob("pressel-*.tar.gz")
     wanted |= {f"{FOLDER}/{old.name}": None for old in sorted(olds) if old.name != bundle.name}

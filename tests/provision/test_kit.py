@@ -57,6 +57,31 @@ def test_a_board_that_is_not_there(
     assert message.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'name = "mine',
+        b"\xff\xfe",
+        b"hat = 3\n",
+        b"[hat]\nmixer = [3]\n",
+        b'[hat]\nmixer = [["Speaker", 85]]\n',
+        b"[hat]\nconfig_txt = 1\n",
+        b'name = "i2s-mems-pair"\n',
+    ],
+)
+def test_a_board_of_one_s_own_that_cannot_be_used_is_one_line_that_names_it(
+    text: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = tmp_path / "to"
+    to.mkdir()
+    (tmp_path / "board.toml").write_bytes(text)
+    assert kit.main(["board", str(tmp_path), str(to)]) == kit.REFUSED
+    said = capsys.readouterr().err
+    assert said.startswith(f"{tmp_path}/board.toml: ")
+    assert said.count("\n") == 1
+    assert not list(to.iterdir())
+
+
 def test_the_name_of_an_installed_board(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "board.toml"
     file.write_text('name = "mine"\n')
@@ -84,7 +109,7 @@ def test_other_people_s_bytes_in_config_txt_stay(tmp_path: Path) -> None:
 def test_a_clash_in_config_txt_is_one_line_that_names_it(tmp_path: Path) -> None:
     done = _config_txt(tmp_path, b"dtoverlay=hifiberry-dac\n", "dtoverlay=googlevoicehat-soundcard\n")
     assert (done.returncode, done.stdout) == (kit.REFUSED, b"")
-    assert b"dtoverlay=hifiberry-dac" in done.stderr
+    assert done.stderr.startswith(b'config.txt: "dtoverlay=hifiberry-dac"')
     assert done.stderr.count(b"\n") == 1
 
 
