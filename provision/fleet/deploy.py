@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import itertools
 import shlex
-import time
+from dataclasses import replace
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from pyinfra.operations import files, server
@@ -24,45 +25,55 @@ if TYPE_CHECKING:
     from provision.fleet.release import Release
     from provision.fleet.report import Progress, Result
 
-# Belongs to the login, 0700: what is sent goes there without a detour through /tmp.
+# Belongs to the login, 0700: what is sent goes there without a detour through /tmp. The bundle stays for the
+# next time; all else is in a folder that this run has for itself.
 STAGE = "/var/cache/pressel-fleet"
+_LEFT_MINUTES = 120  # a run's folder that is so old belongs to no run any more: a desk or a connection died
 INSTALL_S = 1800  # a first install fetches Debian packages and makes a venv on a slow card
 ROLLED_BACK = 3
 _OPTIONS = {CONFIG_FILE: "--config", CLAIM_FILE: "--claim", TOKEN_FILE: "--token-file"}
 _NO_REASON = ("changed ", "install.sh: ", "reboot needed")  # what the installer says beside the gate's words
-_MADE = f'install -d -m 700 -o "${{SUDO_USER:-root}}" {STAGE}'
 
 
 def deploy(
     plans: Sequence[Plan], release: Release, gate_s: int, parallel: int, progress: Progress
 ) -> list[Outcome]:
     """Install the release on these devices, several at a time, and return what became of each."""
-    began = time.monotonic()
-    targets = [plan.target for plan in plans]
     for plan in plans:
         progress.begin(plan.target.name, 1 if plan.gate_only else 3 + len(plan.files))
-    with Session(targets, parallel, progress.step) as session:
+    outcomes: dict[str, Outcome] = {}
+    with Session([plan.target for plan in plans], parallel) as session:
         operations = _operations(session, plans, release, gate_s)
-        session.run()
-        outcomes = [_outcome(plan, session, operations, release) for plan in plans]
-    took = round(time.monotonic() - began, 1)
-    for outcome in outcomes:
-        progress.end(outcome)
-    return [_timed(outcome, took) for outcome in outcomes]
+        by_name = {plan.target.name: plan for plan in plans}
+
+        def done(name: str) -> None:
+            outcome = _outcome(by_name[name], session, operations[name], release)
+            outcomes[name] = replace(outcome, seconds=session.seconds.get(name, 0.0))
+            progress.end(outcomes[name])
+
+        for name in session.failures:
+            done(name)
+        session.run(progress.step, done)
+    return [outcomes[plan.target.name] for plan in plans]
 
 
-def install_script(plan: Plan, bundle: str, gate_s: int) -> str:
-    """Return the shell script that unpacks the bundle and runs its installer; what was sent is removed."""
-    given = " ".join(f"{_OPTIONS[name]} {STAGE}/{name}" for name in plan.files)
-    sent = " ".join(f"{STAGE}/{name}" for name in _OPTIONS)
+def room_script(folder: str) -> str:
+    """Return the shell script that makes this run's folder and removes those of runs that died."""
+    old = f"find {STAGE} -mindepth 1 -maxdepth 1 -type d -mmin +{_LEFT_MINUTES} -exec rm -rf {{}} +"
+    return f'set -e\ninstall -d -m 700 -o "${{SUDO_USER:-root}}" {STAGE} {folder}\n{old}'
+
+
+def install_script(plan: Plan, bundle: str, folder: str, gate_s: int) -> str:
+    """Return the shell script that unpacks the bundle, runs its installer and removes this run's folder."""
+    given = " ".join(f"{_OPTIONS[name]} {folder}/{name}" for name in plan.files)
     return f"""
 set -eu
-trap 'rm -rf {STAGE}/unpacked {sent}' EXIT
-rm -rf {STAGE}/unpacked
-mkdir -m 700 {STAGE}/unpacked
-tar -xzf {STAGE}/{shlex.quote(bundle)} -C {STAGE}/unpacked --strip-components=1 --no-same-owner
+trap 'rm -rf {folder}' EXIT
+mkdir -m 700 {folder}/unpacked
+tar -xzf {STAGE}/{shlex.quote(bundle)} -C {folder}/unpacked --strip-components=1 --no-same-owner
 status=0
-bash {STAGE}/unpacked/install.sh --board {shlex.quote(plan.target.board)} {given} --gate {gate_s} || status=$?
+board={shlex.quote(plan.target.board)}
+bash {folder}/unpacked/install.sh --board "$board" {given} --gate {gate_s} || status=$?
 find {STAGE} -maxdepth 1 -name '*.tar.gz' ! -name {shlex.quote(bundle)} -delete
 echo "exit $status"
 exit "$status"
@@ -78,53 +89,51 @@ def _operations(
     session: Session, plans: Sequence[Plan], release: Release, gate_s: int
 ) -> dict[str, list[tuple[str, OperationMeta]]]:
     """Add what is to be done, in order; return each device's operations with their names."""
-    done: dict[str, list[tuple[str, OperationMeta]]] = {plan.target.name: [] for plan in plans}
+    added: dict[str, list[tuple[str, OperationMeta]]] = {plan.target.name: [] for plan in plans}
 
-    def add(operation: Any, names: list[str], name: str, **arguments: Any) -> None:
-        for device, meta in session.operate(operation, names, name=name, **arguments).items():
-            done[device].append((name, meta))
+    def add(operation: Any, names: list[str], what: str, **arguments: Any) -> None:
+        for device, meta in session.operate(operation, names, what, **arguments).items():
+            added[device].append((what, meta))
 
-    bundle = release.path.name
+    bundle, folder = release.path.name, f"{STAGE}/run-{token_hex(4)}"
     everyone = [plan.target.name for plan in plans if not plan.gate_only]
-    add(server.shell, everyone, "make room", commands=[as_root(_MADE)], _timeout=60)
+    add(server.shell, everyone, "make room", commands=[as_root(room_script(folder))], _timeout=60)
     sending = f"send {bundle} ({release.size_mb:.0f} MB)"
     add(files.put, everyone, sending, src=str(release.path), dest=f"{STAGE}/{bundle}")
-    for file in _OPTIONS:
-        for plan in plans:
-            if file in plan.files:
-                content = io.StringIO(plan.files[file])
-                add(
-                    files.put,
-                    [plan.target.name],
-                    f"send {file}",
-                    src=content,
-                    dest=f"{STAGE}/{file}",
-                    mode="600",
-                )
     for plan in plans:
-        script = gate_script(gate_s) if plan.gate_only else install_script(plan, bundle, gate_s)
-        name = f"gate, {gate_s} s" if plan.gate_only else f"install, then {gate_s} s of gate"
-        add(server.shell, [plan.target.name], name, commands=[as_root(script)], _timeout=INSTALL_S + gate_s)
-    return done
+        name = plan.target.name
+        for file, text in plan.files.items():
+            add(
+                files.put,
+                [name],
+                f"send {file}",
+                src=io.StringIO(text),
+                dest=f"{folder}/{file}",
+                mode="600",
+            )
+        script = gate_script(gate_s) if plan.gate_only else install_script(plan, bundle, folder, gate_s)
+        what = f"gate, {gate_s} s" if plan.gate_only else f"install, then {gate_s} s of gate"
+        add(server.shell, [name], what, commands=[as_root(script)], _timeout=INSTALL_S + gate_s)
+    return added
 
 
 def _outcome(
-    plan: Plan, session: Session, operations: dict[str, list[tuple[str, OperationMeta]]], release: Release
+    plan: Plan, session: Session, operations: list[tuple[str, OperationMeta]], release: Release
 ) -> Outcome:
     name = plan.target.name
-    if name in session.failures:
+    if not operations:
         return Outcome(name, "unreachable", plan.version, session.failures[name], plan.steps)
-    for what, meta in operations[name]:
+    for what, meta in operations:
         if meta.is_complete() and meta.did_succeed():
             continue
         lines = [*meta.stdout_lines, *meta.stderr_lines] if meta.is_complete() else []
         if not session.connected(name) and exit_status(lines) is None:
             detail = f"the SSH connection broke during: {what}; apply again goes on from there"
             return Outcome(name, "failed", plan.version, detail, plan.steps)
-        return failure(plan, what, lines)
+        return failure(plan, what, [*lines, *filter(None, [session.failures.get(name)])])
     if plan.gate_only:
         return Outcome(name, "unchanged", plan.version, "passed its gate")
-    said = operations[name][-1][1].stdout_lines
+    said = operations[-1][1].stdout_lines
     if "nothing to change" in said:
         return Outcome(name, "unchanged", release.version, "it is as it should be already", plan.steps)
     due = [reboot(plan.target)] if any(line.startswith("reboot needed") for line in said) else []
@@ -152,7 +161,3 @@ def exit_status(lines: Sequence[str]) -> int | None:
     """Return the status that the installer ended with, None when it did not get so far."""
     ends = [line.removeprefix("exit ") for line in lines if line.startswith("exit ")]
     return int(ends[-1]) if ends and ends[-1].isdecimal() else None
-
-
-def _timed(outcome: Outcome, seconds: float) -> Outcome:
-    return Outcome(outcome.name, outcome.result, outcome.version, outcome.detail, outcome.steps, seconds)

@@ -8,16 +8,19 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from paramiko import ChannelException, SSHException
 from pyinfra.api.config import Config
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.inventory import Inventory
 from pyinfra.api.operation import add_op
-from pyinfra.api.operations import run_ops
-from pyinfra.api.state import BaseStateCallback, State
+from pyinfra.api.operations import run_host_op
+from pyinfra.api.state import State
 from pyinfra.connectors.sshuserclient.client import get_host_keys
+from pyinfra.context import ctx_host, ctx_state
 
 from provision.errors import InventoryError
 from provision.fleet.facts import CALL_S, NO_SUDO
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 CONNECT_S = 10
 KEEP_ALIVE_S = 10
 SILENT_S = 40  # after so long without an acknowledgement a connection counts as broken
+BROKEN = (PyinfraError, SSHException, OSError, EOFError, ValueError)  # what a device's fault may raise here
 
 # What pyinfra logs is told in the report instead, a line for each device.
 logging.getLogger("pyinfra").addHandler(logging.NullHandler())
@@ -44,22 +48,20 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 class Session:
     """Connections to some devices while the context is open.
 
-    `failures`: why a device is out, by name; it is asked nothing more. `watch` is told a device's name and
-    what is done to it now.
+    `failures`: why a device is out, by name; it is asked nothing more. `seconds`: what its operations took.
     """
 
-    def __init__(
-        self, targets: Sequence[Target], parallel: int, watch: Callable[[str, str], None] | None = None
-    ) -> None:
+    def __init__(self, targets: Sequence[Target], parallel: int) -> None:
         self.failures: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
         self._targets = {target.name: target for target in targets}
         check_keys(targets)
         names = [(target.name, _ssh_data(target)) for target in targets]
         config = Config(CONNECT_TIMEOUT=CONNECT_S, PARALLEL=min(parallel, max(1, len(names))))
         # No dry run by pyinfra: what is to change was found out by facts before.
         self._state = State(Inventory((names, {})), config, check_for_changes=False)
-        self._state.add_callback_handler(_Watcher(watch))
         self._hosts: dict[str, Host] = {host.name: host for host in self._state.inventory}
+        self._steps: dict[str, list[str]] = {name: [] for name in self._hosts}
 
     def __enter__(self) -> Self:
         get_host_keys.cache.clear()  # else a key seen a moment ago counts as new
@@ -102,28 +104,52 @@ class Session:
             if not well and not self.connected(name):
                 self.failures[name] = "the SSH connection broke while the command ran"
             elif NO_SUDO in output.stdout_lines:
-                self.failures[name] = self._no_sudo(name)
+                self.failures[name] = no_sudo(self._targets[name].ssh.user)
             else:
                 done(name, well, output)
 
         self._each(self.alive, run)
 
-    def operate(self, operation: Any, names: Sequence[str], **arguments: Any) -> dict[str, OperationMeta]:
-        """Add an operation of pyinfra for these devices; `run` carries it out."""
-        hosts = [self._hosts[name] for name in names if name not in self.failures]
+    def operate(
+        self, operation: Any, names: Sequence[str], what: str, **arguments: Any
+    ) -> dict[str, OperationMeta]:
+        """Add an operation of pyinfra, `what` in words, for these devices; `run` carries it out."""
+        there = [name for name in names if name not in self.failures]
+        for name in there:
+            self._steps[name].append(what)
+        hosts = [self._hosts[name] for name in there]
         metas: dict[Host, OperationMeta] = (
-            add_op(self._state, operation, host=hosts, **arguments) if hosts else {}
+            add_op(self._state, operation, host=hosts, name=what, **arguments) if hosts else {}
         )
         return {host.name: meta for host, meta in metas.items()}
 
-    def run(self) -> None:
-        """Carry out the operations, each on all its devices at a time; who fails gets no further one."""
-        try:
-            run_ops(self._state)
-        except PyinfraError as error:
-            if self._state.active_hosts:
-                raise
-            del error  # all have failed: each one's operation says how
+    def run(self, begun: Callable[[str, str], None], done: Callable[[str], None]) -> None:
+        """Carry out each device's operations up to the first that fails, whatever becomes of the others.
+
+        `begun` is told a device's name and its operation, `done` the name of one that has ended.
+        """
+
+        def carry_out(name: str) -> None:
+            start = time.monotonic()
+            try:
+                self._carry_out(name, begun)
+            except BROKEN as error:
+                self.failures[name] = explain(self._targets[name], error)
+            self.seconds[name] = round(time.monotonic() - start, 1)
+            done(name)
+
+        self._state.is_executing = True
+        with ctx_state.use(self._state):
+            self._each(self.alive, carry_out)
+
+    def _carry_out(self, name: str, begun: Callable[[str, str], None]) -> None:
+        """Not by pyinfra's run_ops: there each device waits for the others after every operation."""
+        host = self._hosts[name]
+        with ctx_host.use(host):
+            for what, operation in zip(self._steps[name], host.op_hash_order, strict=True):
+                begun(name, what)
+                if not run_host_op(self._state, host, operation):
+                    return
 
     def connected(self, name: str) -> bool:
         """Whether a device's connection still stands."""
@@ -137,7 +163,7 @@ class Session:
         def guarded(name: str) -> None:
             try:
                 do(name)
-            except (PyinfraError, OSError, EOFError, ValueError) as error:
+            except BROKEN as error:
                 self.failures[name] = explain(self._targets[name], error)
 
         self._state.pool.map(guarded, names)
@@ -154,27 +180,27 @@ class Session:
     def _why_silent(self, name: str) -> str:
         if not self.connected(name):
             return "the SSH connection broke while it was asked for its state"
-        _, output = self._hosts[name].run_shell_command("sudo -n true 2>/dev/null || echo " + NO_SUDO)
-        if NO_SUDO in output.stdout_lines:
-            return self._no_sudo(name)
-        return f"it did not say its state within {CALL_S} s"
 
-    def _no_sudo(self, name: str) -> str:
-        user = self._targets[name].ssh.user
-        return f"{user} may not use sudo without a password: allow it in /etc/sudoers.d, or set ssh.user"
+        def ask(command: str) -> list[str]:
+            return self._hosts[name].run_shell_command(command, _timeout=CONNECT_S)[1].stdout_lines
+
+        return why_silent(ask, self._targets[name].ssh.user)
 
 
-class _Watcher(BaseStateCallback):
-    """Tells which operation runs where."""
+def why_silent(ask: Callable[[str], list[str]], user: str) -> str:
+    """Return why a device that is connected does not say its state; `ask` runs a command on it, in time."""
+    try:
+        said = ask(f"echo here; sudo -n true 2>/dev/null || echo {NO_SUDO}")
+    except TimeoutError:
+        return f"it lets {user} in and answers nothing"
+    if "here" not in said:
+        return f"it lets {user} in and runs no commands: look at the login's shell, and for a forced command"
+    return no_sudo(user) if NO_SUDO in said else f"it did not say its state within {CALL_S} s"
 
-    def __init__(self, watch: Callable[[str, str], None] | None) -> None:
-        self._watch = watch
 
-    def operation_host_start(  # type: ignore[override]  # the base's is static, and called on an instance
-        self, state: State, host: Host, op_hash: str
-    ) -> None:
-        if self._watch and op_hash in state.ops[host]:
-            self._watch(host.name, ", ".join(state.get_op_meta(op_hash).names))
+def no_sudo(user: str) -> str:
+    """Return what is wrong with a login that may not become root, and the mend."""
+    return f"{user} may not use sudo without a password: allow it in /etc/sudoers.d, or set ssh.user"
 
 
 def _client(host: Host) -> Any:
@@ -211,21 +237,30 @@ def _ssh_data(target: Target) -> dict[str, Any]:
 
 def explain(target: Target, error: BaseException) -> str:
     """Return one line: what is wrong, and the mend."""
-    said = " ".join(str(part) for part in error.args) or type(error).__name__
-    where = f"{target.host} port {target.ssh.port}"
-    if "host key" in said.lower():
-        entry = target.host if target.ssh.port == 22 else f"[{target.host}]:{target.ssh.port}"
-        return (
-            f"the SSH host key of {where} has changed since it was first seen: if the device was set up "
-            f"anew, ssh-keygen -f {target.ssh.known_hosts_file} -R '{entry}'"
-        )
-    if said.startswith("Authentication error"):
-        return f"{target.ssh.user} is not let in at {where}: put the key's public half into authorized_keys"
+    said = " ".join(str(part) for part in error.args) or "the SSH connection broke"
+    user, where = target.ssh.user, f"{target.host} port {target.ssh.port}"
+    known = {
+        "host key": f"the SSH host key of {where} has changed since it was first seen: if the device was set "
+        f"up anew, ssh-keygen -f {target.ssh.known_hosts_file} -R '{_entry(target)}'",
+        "authentication error": f"{user} is not let in at {where}: "
+        "put the key's public half into authorized_keys",
+        "is encrypted": f"{target.ssh.key_file} has a passphrase: "
+        "load it with ssh-add and leave ssh.key_file out",
+        "sftp": f"{where} takes no files: its sshd_config needs the Subsystem sftp",
+    }
+    for sign, line in known.items():
+        if sign in said.lower():
+            return line
+    if isinstance(error, ChannelException):
+        return f"{where} lets {user} in and opens no session: look at MaxSessions in its sshd_config"
     if isinstance(error, ConnectError):
         return f"cannot be reached at {where}: {_reason(error)}"
-    if "is encrypted" in said:
-        return f"{target.ssh.key_file} has a passphrase: load it with ssh-add and leave ssh.key_file out"
     return f"{said} ({where})"
+
+
+def _entry(target: Target) -> str:
+    """Return the name that a device's key has in known_hosts."""
+    return target.host if target.ssh.port == 22 else f"[{target.host}]:{target.ssh.port}"
 
 
 def _reason(error: BaseException) -> str:

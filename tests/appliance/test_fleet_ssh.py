@@ -10,13 +10,14 @@ import socket
 import subprocess
 import sys
 import tarfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 from rig import rootfs, sshd
-from rig.processes import ROOT
+from rig.processes import ROOT, free_port
 from tests.servers import until
 
 if TYPE_CHECKING:
@@ -30,20 +31,27 @@ TOKEN = "pressel_a-word-that-nobody-may-see"
 INSTALLER = """#!/bin/bash
 set -eu
 cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' >/srv/processes
-stat -c '%a %n' /var/cache/pressel-fleet /var/cache/pressel-fleet/* >/srv/modes
+find /var/cache/pressel-fleet -printf '%m %p\\n' >/srv/modes
 while [ $# -gt 0 ]; do
   case $1 in --config) config=$2 ;; --board) board=$2 ;; --token-file) token=$2 ;; esac
   shift 2
 done
 echo "changed release 2.0"
-touch /srv/begun
+echo "$0" >>/srv/begun
 while [ -e /srv/hold ]; do sleep 0.1; done
 mkdir -p /opt/pressel/releases/2.0 /etc/pressel/credentials
 cp "$config" /etc/pressel/config.toml
-cp "$token" /etc/pressel/credentials/token
+[ -z "${token-}" ] || cp "$token" /etc/pressel/credentials/token
 echo "name = '$board'" >/etc/pressel/board.toml
 ln -sfn releases/2.0 /opt/pressel/current
 """
+
+SIMULATED = """board = "simulated"
+config = { audio = { driver = "wav", input = { device = "/a" }, output = { device = "/b" } } }
+"""
+OWN = ("/opt", "/etc/pressel", "/var/lib/pressel", "/var/cache")
+# What a device says to SFTP, and then to all else.
+NO_SFTP = 'ForceCommand case "$SSH_ORIGINAL_COMMAND" in *sftp*) {} ;; *) eval "$SSH_ORIGINAL_COMMAND" ;; esac'
 
 
 @dataclass
@@ -70,6 +78,19 @@ class Desk:
             out, err = process.communicate(timeout=120)
         return process.returncode, out, err
 
+    @contextmanager
+    def neighbour(self, name: str, settings: str = "") -> Iterator[None]:
+        """Have another device, without a token, whose sshd has settings of its own (sshd_config(5))."""
+        port, root = free_port(), self.device.root
+        for own in OWN:
+            (root / own[1:]).mkdir(parents=True, exist_ok=True)
+        with (root / "etc/ssh/sshd_config.d/rig.conf").open("a") as file:
+            file.write(f"Match LocalPort {port}\n{settings}\n")
+        with (self.folder / "fleet.toml").open("a") as file:
+            file.write(f'[devices.{name}]\nhost = "127.0.0.1"\nssh = {{ port = {port} }}\n{SIMULATED}')
+        with sshd.Sshd(root, port, OWN):
+            yield
+
     def change(self, old: str, new: str) -> None:
         """Edit the inventory."""
         file = self.folder / "fleet.toml"
@@ -85,15 +106,12 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     key = sshd.make_key(tmp_path / "key")
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     _bundle(tmp_path / "b.tar.gz", platform.machine())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (tmp_path / "fleet.toml").write_text(
-        '[fleet]\ncompanion = "http://127.0.0.1:8790"\nbundle = "b.tar.gz"\ngate_s = 1\n'
+        '[fleet]\ncompanion = "http://127.0.0.1:8790"\nbundle = "b.tar.gz"\ngate_s = 1\ncanary = 0\n'
         '[ssh]\nkey_file = "key"\n'
-        f'[devices.hall]\nhost = "127.0.0.1"\nboard = "simulated"\nssh = {{ port = {port} }}\n'
-        'token = { file = "token" }\n'
-        'config = { audio = { driver = "wav", input = { device = "/a" }, output = { device = "/b" } } }\n'
+        f'[devices.hall]\nhost = "127.0.0.1"\nssh = {{ port = {port} }}\n'
+        f'token = {{ file = "token" }}\n{SIMULATED}'
     )
     (root / "etc/hosts").write_text(f"127.0.0.1 localhost {socket.gethostname()}\n")
     sshd.prepare(root, port, key)
@@ -117,6 +135,56 @@ def test_ssh_that_dies_midway_is_one_line_and_the_next_run_goes_on(desk: Desk) -
     assert json.loads(out)["devices"][0]["version"] == "2.0", err
 
 
+def test_devices_that_cannot_take_a_file_are_a_line_each_and_the_others_go_on(desk: Desk) -> None:
+    with (
+        desk.neighbour("cut", NO_SFTP.format("kill -9 $PPID")),
+        desk.neighbour("shut", "MaxSessions 0"),
+        desk.neighbour("spare", NO_SFTP.format("exit 1")),
+    ):
+        status, out, err = desk.fleet("apply", "--json")
+    assert "Traceback" not in err
+    found = {device["name"]: device for device in json.loads(out)["devices"]}
+    assert status == 1
+    assert found["hall"]["result"] == "changed"
+    assert found["cut"]["result"] == "failed"
+    assert found["cut"]["detail"].startswith("the SSH connection broke during: send b.tar.gz")
+    assert found["spare"]["result"] == "failed"
+    assert "takes no files" in found["spare"]["detail"]
+    assert found["shut"]["result"] == "unreachable"
+    assert "lets ops in and opens no session" in found["shut"]["detail"]
+
+
+def test_devices_of_a_batch_do_not_wait_for_each_other(desk: Desk) -> None:
+    """One is sent a token besides its settings, the other is not."""
+    srv = desk.device.root / "srv"
+    (srv / "hold").touch()
+    with desk.neighbour("study"):
+        process = desk.start("apply", "--json")
+        until(lambda: (srv / "begun").exists() and len((srv / "begun").read_text().split()) == 2, 60)
+        (srv / "hold").unlink()
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert {line for line in err.splitlines() if line.startswith("study: send")} == {
+        "study: send b.tar.gz (0 MB)",
+        "study: send config.toml",
+    }
+    assert [device["result"] for device in json.loads(out)["devices"]] == ["changed"] * 2
+
+
+def test_two_desks_at_once_take_nothing_from_each_other(desk: Desk) -> None:
+    srv = desk.device.root / "srv"
+    (srv / "hold").touch()
+    desks = []
+    for number in (1, 2):
+        desks.append(desk.start("apply"))
+        until(lambda: (srv / "begun").exists() and len((srv / "begun").read_text().split()) >= number, 60)  # noqa: B023 - called at once
+    (srv / "hold").unlink()
+    for process in desks:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, out + err
+    assert [path.name for path in (desk.device.root / "var/cache/pressel-fleet").iterdir()] == ["b.tar.gz"]
+
+
 def test_a_secret_is_in_no_list_of_processes_and_open_to_nobody(desk: Desk) -> None:
     status, out, err = desk.fleet("apply")
     assert status == 0, out + err
@@ -124,7 +192,8 @@ def test_a_secret_is_in_no_list_of_processes_and_open_to_nobody(desk: Desk) -> N
     assert TOKEN not in out + err + (root / "srv/processes").read_text(errors="replace")
     modes = (root / "srv/modes").read_text().splitlines()
     assert "700 /var/cache/pressel-fleet" in modes
-    assert "600 /var/cache/pressel-fleet/token" in modes
+    (sent,) = [line for line in modes if line.endswith("/token")]
+    assert sent.startswith("600 /var/cache/pressel-fleet/")
     assert TOKEN in (root / "etc/pressel/credentials/token").read_text()
     assert [path.name for path in (root / "var/cache/pressel-fleet").iterdir()] == ["b.tar.gz"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provision.fleet.deploy import exit_status, failure, gate_script, install_script, reasons
+from provision.fleet.deploy import exit_status, failure, gate_script, install_script, reasons, room_script
 from provision.fleet.planning import Plan
 from tests.provision.fleet.targets import target
 
@@ -22,14 +22,18 @@ def plan(folder: Path) -> Plan:
 
 
 def test_the_script_names_files_and_never_their_content(tmp_path: Path) -> None:
-    script = install_script(plan(tmp_path), "b.tar.gz", 60)
-    assert (
-        "--config /var/cache/pressel-fleet/config.toml --claim /var/cache/pressel-fleet/claim.json" in script
-    )
+    script = install_script(plan(tmp_path), "b.tar.gz", "/var/cache/run", 60)
+    assert "--config /var/cache/run/config.toml --claim /var/cache/run/claim.json" in script
     assert "--token-file" not in script
-    assert "--board i2s-mems-pair" in script
+    assert "board=i2s-mems-pair" in script
     assert "--gate 60" in script
     assert "secret" not in script
+    assert subprocess.run(["sh", "-n", "-c", script], check=False).returncode == 0
+
+
+def test_the_folder_of_a_run_is_the_logins_alone(tmp_path: Path) -> None:
+    script = room_script("/var/cache/pressel-fleet/run-1")
+    assert "install -d -m 700" in script
     assert subprocess.run(["sh", "-n", "-c", script], check=False).returncode == 0
 
 

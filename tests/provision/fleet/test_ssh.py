@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from paramiko import ChannelException
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 
 from provision.errors import InventoryError
-from provision.fleet.ssh import check_keys, explain
+from provision.fleet.facts import NO_SUDO
+from provision.fleet.ssh import check_keys, explain, why_silent
 from tests.provision.fleet.targets import target
 
 if TYPE_CHECKING:
@@ -28,13 +30,35 @@ if TYPE_CHECKING:
         (ConnectError("SSH host key error (Host key for h does not match.)"), "-R 'h'"),
         (PyinfraError("Private key file (k) is encrypted, set x"), "has a passphrase: load it with ssh-add"),
         (OSError("odd"), "odd (h port 22)"),
-        (EOFError(), "EOFError (h port 22)"),
+        (EOFError(), "the SSH connection broke (h port 22)"),
+        (ChannelException(2, "Connect failed"), "lets ops in and opens no session"),
+        (ConnectError("Unable to establish SFTP connection."), "takes no files"),
     ],
 )
 def test_an_error_is_a_line_that_says_what_to_do(tmp_path: Path, error: Exception, complaint: str) -> None:
     said = explain(target(tmp_path), error)
     assert complaint in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ([], "runs no commands"),
+        (["This account is not available."], "runs no commands"),
+        (["here", NO_SUDO], "ops may not use sudo without a password"),
+        (["here"], "did not say its state within"),
+    ],
+)
+def test_why_a_connected_device_does_not_say_its_state(said: list[str], complaint: str) -> None:
+    assert complaint in why_silent(lambda _command: said, "ops")
+
+
+def test_a_device_that_answers_nothing_is_not_waited_for() -> None:
+    def ask(_command: str) -> list[str]:
+        raise TimeoutError
+
+    assert why_silent(ask, "ops") == "it lets ops in and answers nothing"
 
 
 def test_the_systems_own_words_are_taken_from_below(tmp_path: Path) -> None:
