@@ -64,6 +64,22 @@ def copy(root: Path, to: Path) -> Path:
     return to
 
 
+def run_in(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a copy of a root, with /proc; nothing stays mounted, whatever happens."""
+    enter = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
+    whole = ["unshare", "--mount", "sh", "-c", enter, str(root), *command]
+    return subprocess.run(whole, capture_output=True, text=True, check=False)
+
+
+def pretend_installed(root: Path, package: str) -> None:
+    """Install an empty package of that name: Raspberry Pi's archive has it and Debian's has not."""
+    (root / "root/empty/DEBIAN").mkdir(parents=True)
+    facts = "Version: 1\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\nDescription: empty\n"
+    (root / "root/empty/DEBIAN/control").write_text(f"Package: {package}\n{facts}")
+    make = "dpkg-deb --build /root/empty /root/empty.deb && dpkg --install /root/empty.deb"
+    run_in(root, "sh", "-c", make).check_returncode()
+
+
 def make(root: Path, packages: list[str], suite: str, architecture: str) -> None:
     """Make a Debian root of nothing but these packages at `root`, or nothing. Raises Unavailable."""
     if os.geteuid() != 0:

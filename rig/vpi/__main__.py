@@ -46,6 +46,7 @@ examples:
   script/appliance boot                  the same disk again
   script/appliance down                  shut down, and end the companion
   script/appliance test                  the tests that need a virtual Pi or a Debian root
+  script/appliance --arm64 up            a second one, with a Pi 4's processor (and so on with --arm64)
 
 One guest and one companion, in $PRESSEL_APPLIANCE (default /tmp/pressel-appliance-<uid>).
 """
@@ -67,7 +68,7 @@ def _up(_options: argparse.Namespace) -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     home = _home()
     _start_companion(home)
-    with _step("bundle for x86_64"):
+    with _step(f"bundle for {home.processor.wheels}"):
         home.add_settings()
         bundle = home.add_bundle()
     with _step("kernel, Debian root, disk, install.sh (three minutes the first time)"):

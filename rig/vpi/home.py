@@ -9,6 +9,7 @@ import tarfile
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from rig import rootfs
 from rig.processes import ROOT, Companion
 from rig.rootfs import Unavailable
 from rig.vpi.agent import GuestError
@@ -16,6 +17,7 @@ from rig.vpi.image import disk, stick, written_disk
 from rig.vpi.kernel import kernel
 from rig.vpi.machine import COMPANION, COMPANION_PORT
 from rig.vpi.pi import AUDIO, Pi
+from rig.vpi.processor import chosen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,30 +46,29 @@ class Home:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.companion = folder, companion
         self.stick = folder / "stick"
+        self.processor = chosen()
 
     def make(self, bundle: str = "") -> str:
         """Make the disk and the stick; returns what the installer said. Raises Unavailable, GuestError.
 
         The disk is factory-new. With a bundle of the stick's, its installer has been run in the disk's root
-        folder, by the host's processor, as who writes cards for many Pis would do.
+        folder, as who writes cards for many Pis would do.
         """
         said: list[str] = []
         if bundle:
             written_disk(
-                self.folder / "disk.ext4", lambda tree: said.append(self._install_into(tree, bundle))
+                self.folder / "disk.ext4",
+                self.processor,
+                lambda tree: said.append(self._install_into(tree, bundle)),
             )
         else:
-            disk(self.folder / "disk.ext4")
+            disk(self.folder / "disk.ext4", self.processor)
         stick(self.stick, self.folder / "stick.ext4")
         return "".join(said)
 
     def _install_into(self, tree: Path, bundle: str) -> str:
         shutil.copytree(self.stick, tree / "mnt/stick")
-        # /proc for a moment, in a namespace of its own: nothing is left mounted, whatever happens.
-        enter = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
-        command = ["unshare", "--mount", "sh", "-c", enter, str(tree)]
-        command += [f"/mnt/stick/{bundle}/install.sh", *FIRST.split()]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = rootfs.run_in(tree, f"/mnt/stick/{bundle}/install.sh", *FIRST.split())
         shutil.rmtree(tree / "mnt/stick")
         if done.returncode:
             raise GuestError(f"install.sh ended with {done.returncode}: {done.stderr.strip()}")
@@ -77,7 +78,9 @@ class Home:
         """Return the virtual Pi of this folder, on or off."""
         port = urlsplit(self.companion.url).port or 0
         image, drive = self.folder / "disk.ext4", self.folder / "stick.ext4"
-        return Pi(self.folder, image, kernel(), forward=port, stick=drive if drive.exists() else None)
+        return Pi(
+            self.folder, image, kernel(self.processor), forward=port, stick=drive if drive.exists() else None
+        )
 
     def add_settings(self) -> None:
         """Put the configuration and a new claim on the stick."""
@@ -89,7 +92,8 @@ class Home:
         """Build a bundle of `source`, unpack it on the stick, and return its folder's name there."""
         self.stick.mkdir(exist_ok=True)
         out = self.folder / "dist"
-        command = [sys.executable, "-m", "provision.bundle", "--arch", "x86_64", "--out", str(out)]
+        command = [sys.executable, "-m", "provision.bundle", "--out", str(out)]
+        command += ["--arch", self.processor.wheels]
         command += ["--version", version] if version else []
         done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -15,6 +15,8 @@ from rig.vpi.kernel import Kernel, kernel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rig.vpi.processor import Processor
+
 _GUEST = Path(__file__).parent / "guest"
 _SIZE = "3G"  # sparse: what is not written takes no room
 # What install.sh would fetch, and what this machine's network has no way to.
@@ -31,10 +33,10 @@ _WANTED = {
 _MACHINE_ID = "0123456789abcdef0123456789abcdef"  # one journal for all boots of a disk
 
 
-def disk(to: Path, architecture: str = "amd64") -> Path:
+def disk(to: Path, processor: Processor) -> Path:
     """Put a factory-new disk at `to`, without Pressel, and return it. Raises Unavailable."""
-    built = kernel(architecture)
-    root = rootfs.debian_root(PACKAGES, architecture=architecture)
+    built = kernel(processor)
+    root = rootfs.debian_root(PACKAGES, architecture=processor.debian)
     kept = rootfs.cache() / "disks" / f"{root.name}-{built.version}-{_fingerprint()}.ext4"
     with rootfs.locked(kept):
         if not kept.exists():
@@ -46,9 +48,10 @@ def disk(to: Path, architecture: str = "amd64") -> Path:
     return to
 
 
-def written_disk(to: Path, write: Callable[[Path], None], architecture: str = "amd64") -> Path:
+def written_disk(to: Path, processor: Processor, write: Callable[[Path], None]) -> Path:
     """Put a disk at `to` into whose root folder `write` has put more, as who prepares a card does."""
-    _make(to, rootfs.debian_root(PACKAGES, architecture=architecture), kernel(architecture), write)
+    root = rootfs.debian_root(PACKAGES, architecture=processor.debian)
+    _make(to, root, kernel(processor), write)
     return to
 
 

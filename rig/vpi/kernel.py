@@ -10,8 +10,12 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rig import rootfs
+
+if TYPE_CHECKING:
+    from rig.vpi.processor import Processor
 
 _SOURCE = "linux-source-6.1"
 _SUITE = "bookworm"
@@ -65,20 +69,21 @@ _PACK = "cd /initrd && find . | busybox cpio -o -H newc | gzip -1 > /initrd.img"
 class Kernel:
     """`image` and `initrd` are what QEMU boots; `modules` is the guest's /lib/modules."""
 
+    processor: Processor
     version: str
     image: Path
     initrd: Path
     modules: Path
 
 
-def kernel(architecture: str = "amd64") -> Kernel:
+def kernel(processor: Processor) -> Kernel:
     """Return the kernel, from the cache or made in about a minute. Raises Unavailable."""
-    folder = rootfs.cache() / "kernels" / f"{_SUITE}-{architecture}"
+    folder = rootfs.cache() / "kernels" / f"{_SUITE}-{processor.debian}"
     with rootfs.locked(folder):
         if not folder.exists():
-            _make(folder, architecture)
+            _make(folder, processor.debian)
     version = (folder / "version").read_text().strip()
-    return Kernel(version, folder / "vmlinuz", folder / "initrd.img", folder / "modules")
+    return Kernel(processor, version, folder / "vmlinuz", folder / "initrd.img", folder / "modules")
 
 
 def _make(folder: Path, architecture: str) -> None:

@@ -27,6 +27,7 @@ BOOT_S = 240.0  # a shared machine boots it in 10 to 30 s
 _OFF_S = 90.0
 _DIAL_S = 10.0
 _MEMORY_MB = 768
+_KERNEL_OPTIONS = "quiet panic=-1 systemd.show_status=0 mitigations=off"
 
 
 class Machine:
@@ -62,7 +63,7 @@ class Machine:
 
     def power_on(self) -> None:
         """Power on and return at once."""
-        program = "qemu-system-x86_64"
+        program, *board = self.kernel.processor.machine
         if not shutil.which(program):
             raise Unavailable(f"{program} is not installed: script/appliance installs it")
         if self.on:
@@ -70,7 +71,7 @@ class Machine:
         with (self.folder / "qemu.log").open("ab") as log, self._pid_file.open("w") as mark:
             fcntl.flock(mark, fcntl.LOCK_EX)  # QEMU inherits it: held for as long as it lives
             self._child = subprocess.Popen(
-                [program, *self._options()],
+                [program, *board, *self._options()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -124,10 +125,10 @@ class Machine:
         clock = ["tcg,thread=single,tb-size=256", "-smp", "1", "-icount", "shift=2"]
         if not self.steady:
             clock = ["tcg,thread=multi,tb-size=256", "-smp", "2"]
-        options = ["-M", "pc", "-cpu", "max", "-accel", *clock]
+        options = ["-accel", *clock]
         options += ["-m", str(_MEMORY_MB), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
         options += ["-kernel", str(self.kernel.image), "-initrd", str(self.kernel.initrd)]
-        options += ["-append", "console=ttyS0 quiet panic=-1 systemd.show_status=0 mitigations=off"]
+        options += ["-append", f"console={self.kernel.processor.console} {_KERNEL_OPTIONS}"]
         options += ["-serial", f"file:{self.folder}/console.log"]
         options += [*_drive("disk", self.disk), "-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
         options += ["-chardev", f"socket,id=agent,path={self.folder}/agent.sock,server=on,wait=off"]

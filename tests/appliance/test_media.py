@@ -166,7 +166,7 @@ def test_a_card_becomes_a_machine(booted: nspawn.Container, desk: Path) -> None:
 
 def test_a_card_becomes_a_device_that_its_companion_knows(trixie: Path, tmp_path: Path) -> None:
     root = rootfs.copy(trixie, tmp_path / "machine")
-    _pretend_installed(root, "python3-rpi-lgpio")
+    rootfs.pretend_installed(root, "python3-rpi-lgpio")
     with Companion(tmp_path / "home") as companion:
         ask = [sys.executable, "-m", "companion"]
         more = ["--config", str(companion.config), "--json"]
@@ -199,15 +199,6 @@ def _home(folder: Path, url: str) -> Path:
     text = file.read_text().replace(cards.URL, url).replace("secrets/claim", "claim")
     file.write_text(text.replace("[defaults]", '[defaults]\nconfig = { panel = { driver = "simulated" } }'))
     return folder
-
-
-def _pretend_installed(root: Path, package: str) -> None:
-    """Install an empty package of that name: Raspberry Pi's archive has it and Debian's has not."""
-    (root / "root/empty/DEBIAN").mkdir(parents=True)
-    facts = "Version: 1\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\nDescription: empty\n"
-    (root / "root/empty/DEBIAN/control").write_text(f"Package: {package}\n{facts}")
-    make = "dpkg-deb --build /root/empty /root/empty.deb && dpkg --install /root/empty.deb"
-    subprocess.run(["chroot", root, "sh", "-c", make], check=True, capture_output=True)
 
 
 def test_only_a_changed_card_is_applied_at_the_next_start(booted: nspawn.Container, desk: Path) -> None:

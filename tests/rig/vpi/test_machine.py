@@ -10,8 +10,11 @@ from rig.rootfs import Unavailable
 from rig.vpi.agent import GuestError
 from rig.vpi.kernel import Kernel
 from rig.vpi.machine import Machine
+from rig.vpi.processor import PROCESSORS
 
-_KERNEL = Kernel("6.1", Path("/nowhere/vmlinuz"), Path("/nowhere/initrd"), Path("/nowhere/modules"))
+_KERNEL = Kernel(
+    PROCESSORS["amd64"], "6.1", Path("/nowhere/vmlinuz"), Path("/nowhere/initrd"), Path("/nowhere/modules")
+)
 
 
 @pytest.fixture
