@@ -92,7 +92,7 @@ def box(
 ) -> Iterator[Box]:
     folder = tmp_path_factory.mktemp(request.param)
     try:
-        root = copy(debian_root(suite=request.param), folder / "root")
+        root = copy(debian_root(("python3-pyaudio",), suite=request.param), folder / "root")
     except Unavailable as error:
         pytest.skip(str(error))
     shutil.copytree(bundle, root / "root/bundle")
@@ -179,6 +179,20 @@ def test_a_wrong_setting_stays_down_and_a_mended_one_comes_up(box: Box) -> None:
     file.write_text(good)
     box.restart()
     assert box.up
+
+
+def test_without_a_sound_card_the_journal_has_its_own_lines_alone(box: Box) -> None:
+    file = box.machine.root / "etc/pressel/config.toml"
+    good = file.read_text()
+    file.write_text(good.replace('driver = "wav"', 'driver = "portaudio"'))
+    began = box.machine.run("date", "+%F %T").stdout.strip()
+    box.restart()
+    until(lambda: len(box.pressel("ctl", "status")["faults"]) == 2, 15)  # each side has been looked for
+    said = box.machine.journal("--identifier=pressel", f"--since={began}").splitlines()
+    file.write_text(good)
+    box.restart()
+    assert any("the microphone is missing" in line for line in said)
+    assert [line for line in said if not line.startswith("level=")] == []
 
 
 def test_one_that_was_asked_to_quit_stays_down(box: Box) -> None:
