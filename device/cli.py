@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
             "ctl",
             _ctl,
             "talk to the running daemon",
-            ["pressel ctl press", "pressel ctl volume 60", "pressel ctl status --json", "pressel ctl watch"],
+            ["pressel ctl press", "pressel ctl volume 60", "pressel ctl status --json", "pressel ctl check"],
         )
     )
     _enroll_command(commands)
