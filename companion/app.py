@@ -109,10 +109,10 @@ def build(config: Config) -> Starlette:
     providers: dict[str, Provider] = {}
     engine = _local(config, providers)
     names = {endpoint.provider for endpoint in config.endpoints.values()} - {"local"}
-    gateway = _gateway() if names & _ON_WEBRTC else None
+    door = Door(Tokens(Path(config.tokens_file)), Registry(Path(config.state_dir)), config.enrols_per_minute)
+    gateway = _gateway(door) if names & _ON_WEBRTC else None
     for name in sorted(names):
         providers[name] = _provider(name, config, gateway)
-    door = Door(Tokens(Path(config.tokens_file)), Registry(Path(config.state_dir)), config.enrols_per_minute)
     desk = Desk(config, providers, door)
     routes: list[BaseRoute] = [
         Route("/v1/sessions", desk.mint, methods=["POST"]),
@@ -122,7 +122,7 @@ def build(config: Config) -> Starlette:
         Route("/v1/health", desk.health, methods=["GET"]),
     ]
     if engine:
-        routes.append(WebSocketRoute("/v1/realtime", _socket(engine)))
+        routes.append(WebSocketRoute("/v1/realtime", _socket(engine, door)))
     if gateway:
         routes.append(gateway.route)
     return Starlette(routes=routes, lifespan=_lifespan(desk, engine, gateway))
@@ -164,13 +164,13 @@ def _local(config: Config, providers: dict[str, Provider]) -> Engine | None:
     return engine
 
 
-def _gateway() -> Gateway | None:
+def _gateway(door: Door) -> Gateway | None:
     """Return the WebRTC gateway, or None without its extra; the providers say so where one is needed."""
     try:
         from companion.gateway.gateway import Gateway  # noqa: PLC0415 - an extra that some providers need
     except ImportError:
         return None
-    return Gateway()
+    return Gateway(admits=door.admits)
 
 
 def _provider(name: ProviderName, config: Config, gateway: Gateway | None) -> Provider:
@@ -185,11 +185,11 @@ def _provider(name: ProviderName, config: Config, gateway: Gateway | None) -> Pr
     return made
 
 
-def _socket(engine: Engine) -> Callable[[WebSocket], Any]:
+def _socket(engine: Engine, door: Door) -> Callable[[WebSocket], Any]:
     from companion.local.server import realtime  # noqa: PLC0415
 
     async def serve(socket: WebSocket) -> None:
-        await realtime(socket, engine)
+        await realtime(socket, engine, door.admits)
 
     return serve
 

@@ -16,11 +16,15 @@ from companion.limits import Bucket
 from companion.wire import EnrolRequest, RotateRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from starlette.requests import Request
     from starlette.responses import Response
 
     from companion.registry import Registry
     from companion.tokens import Tokens
+
+    Admits = Callable[[str], Awaitable[bool]]  # whether a device of this name may still come in
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +56,14 @@ class Door:
             find = partial(self._registry.device, shown, time.time(), rotating=rotating)
             return await to_thread.run_sync(find)
         return self._with_token(shown)
+
+    async def admits(self, name: str) -> bool:
+        """Tell whether a device may still come in: the secret of a session outlives a revocation."""
+        try:
+            return await to_thread.run_sync(self._registry.admits, name) or name in self._tokens.names()
+        except (ConfigError, RequestError) as error:
+            log.error("%s is not let in: %s", name, error)  # noqa: TRY400 - one line for the owner
+            return False
 
     async def enrol(self, request: Request) -> Response:
         """POST /v1/enrol"""

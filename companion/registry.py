@@ -159,6 +159,12 @@ class Registry:
             raise RequestError(401, "rotate_key", f'"{name}" is to make a new key: POST /v1/rotate')
         return name
 
+    def admits(self, name: str) -> bool:
+        """Tell whether there is a device of this name that is not revoked."""
+        with self._asked() as session:
+            device = _device_named(session, name)
+            return device is not None and device.revoked_at is None
+
     def change_key(self, name: str, request: RotateRequest, now: float) -> Enrolled:
         """Take a new key of a device; the old one is void."""
         _check_key(request.public_key)

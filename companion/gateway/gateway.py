@@ -20,6 +20,7 @@ from companion.gateway.events import EventBridge
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
 
+    from companion.enrol import Admits
     from companion.gateway.bridge import Bridge
     from companion.gateway.legs import Leg
 
@@ -41,11 +42,13 @@ class _Ticket:
 class Gateway:
     """Made once a process; mount `route`, and `close` it when the process ends.
 
-    `connect_s`: how long a provider's leg may take to come up.
+    `connect_s`: how long a provider's leg may take to come up. `admits`: asked when a device connects, for
+    it may have been revoked since the mint.
     """
 
-    def __init__(self, connect_s: float = CONNECT_S) -> None:
+    def __init__(self, connect_s: float = CONNECT_S, admits: Admits | None = None) -> None:
         self._connect_s = connect_s
+        self._admits = admits
         self._tickets: dict[str, _Ticket] = {}
         self._live: set[Bridge] = set()
         self._none_live = asyncio.Event()
@@ -68,7 +71,7 @@ class Gateway:
     async def serve(self, socket: WebSocket) -> None:
         """Serve one device, or refuse the upgrade with one line."""
         ticket = self._claim(socket)
-        if ticket is None:
+        if ticket is None or (self._admits and not await self._admits(ticket.device)):
             text = "this gateway session is unknown, used or expired; mint a new one"
             body = {"error": {"type": "invalid_request_error", "code": "unauthorized", "message": text}}
             await socket.send_denial_response(JSONResponse(body, 401))

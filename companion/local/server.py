@@ -18,6 +18,7 @@ from companion.local.items import new_id
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
 
+    from companion.enrol import Admits
     from companion.local.engine import Engine
     from companion.local.secrets import Pass
 
@@ -25,10 +26,10 @@ _KEY = "openai-insecure-api-key."
 _BETA = "openai-beta.realtime-v1"
 
 
-async def realtime(socket: WebSocket, engine: Engine) -> None:
+async def realtime(socket: WebSocket, engine: Engine, admits: Admits) -> None:
     """Serve one client, or refuse the upgrade with OpenAI's error envelope."""
     opens = engine.passes.find(secret_of(socket), time.time())
-    if opens is None:
+    if opens is None or not await admits(opens.device):
         await _refuse(
             socket, 401, "invalid_api_key", "The secret is unknown or has expired; mint a new session."
         )

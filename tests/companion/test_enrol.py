@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from companion.enrol import Door
 from companion.registry import Registry
 from companion.tokens import Tokens
 from tests.companion.signer import Signer
-from tests.companion.talk import Running, running
+from tests.companion.talk import Running, running, session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,6 +98,25 @@ def test_revocation_counts_at_the_next_request(one: Running) -> None:
     answer = one.post({}, token=signer.assertion(enrolled, time.time()))
     assert refusal(answer) == (401, "revoked")
     assert "pressel-companion claims new hall" in answer.json()["error"]["message"]
+
+
+def test_the_secret_of_a_session_is_void_with_its_device(one: Running) -> None:
+    signer = Signer()
+    enrolled = enrol(one, claim(one), signer).json()
+    ahead = one.post({}, token=signer.assertion(enrolled, time.time())).json()
+    others = one.grant()
+    opened = registry(one)
+    opened.revoke("hall", time.time())
+    opened.close()
+    Tokens(one.folder / "tokens.json").new("porch")
+    with pytest.raises(InvalidStatus) as caught, session(ahead):
+        pass
+    assert caught.value.response.status_code == 401
+    with session(others) as client:
+        assert client.seen
+    Tokens(one.folder / "tokens.json").revoke("kitchen")
+    with pytest.raises(InvalidStatus), session(others):
+        pass
 
 
 def test_a_clock_that_is_wrong_is_told_the_time(one: Running) -> None:
