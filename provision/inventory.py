@@ -66,7 +66,9 @@ class Fleet:
 
         Raises InventoryError for a part that picks none.
         """
-        parts = [part.strip() for part in limit.split(",")] if limit else ["*"]
+        parts = ["*"] if limit is None else [part.strip() for part in limit.split(",")]
+        if not all(parts):
+            raise InventoryError("--limit: an empty name; leave --limit out for all devices")
         for part in parts:
             if not any(_picks(part, target) for target in self.targets):
                 known = sorted({name for target in self.targets for name in (target.name, *target.groups)})
@@ -88,7 +90,10 @@ def render_config(target: Target) -> str:
     Raises InventoryError that names the device and the key.
     """
     text = f"# Written by pressel-fleet for {target.name}: change the inventory, not this file.\n"
-    text += toml.dumps(target.config)
+    try:
+        text += toml.dumps(target.config)
+    except TypeError as error:
+        raise InventoryError(f"{target.name}: config: {error}") from None
     board = device_config.HARDWARE / target.board / "board.toml"
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "config.toml")

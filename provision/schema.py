@@ -23,8 +23,8 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SecretSource(Section, frozen=True):
     """Where a secret comes from: one of the two."""
 
-    file: str | None = None
-    command: Annotated[list[str], Meta(min_length=1)] | None = None
+    file: Annotated[str, Meta(min_length=1)] | None = None
+    command: Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1)] | None = None
 
     def __post_init__(self) -> None:
         if (self.file is None) == (self.command is None):
@@ -50,7 +50,7 @@ class FleetSection(Section, frozen=True):
 class Ssh(Section, frozen=True):
     """How a device is reached. Without `key_file` the agent's keys and those of ~/.ssh are tried."""
 
-    user: str = "ops"
+    user: Annotated[str, Meta(min_length=1)] = "ops"
     port: Port = 22
     key_file: str = ""
     known_hosts_file: str = "known_hosts"
@@ -115,6 +115,7 @@ def read(values: dict[str, Any]) -> Document:
             _check_keys(inner, kind, f"{section}.{name}.")
             if isinstance(inner, dict):
                 _check_keys(inner.get("ssh"), Ssh, f"{section}.{name}.ssh.")
+            convert(inner, kind, f"{section}.{name}.")  # here the name is known
     return convert(values, Document, "")
 
 
@@ -124,8 +125,17 @@ def convert(values: Any, kind: type[Kind], prefix: str) -> Kind:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `")
-        key = re.sub(r"^\$\.?", "", where.rstrip("`"))
-        raise InventoryError(f"{prefix}{key}: {what}" if key or prefix else what) from None
+        key = f"{prefix}{re.sub(r'^[$][.]?', '', where.rstrip('`'))}".rstrip(".")
+        raise InventoryError(_plainly(what, key)) from None
+
+
+def _plainly(what: str, key: str) -> str:
+    """Return msgspec's words in those of TOML."""
+    found = re.fullmatch("Object (missing required field|contains unknown field) `(.*)`", what)
+    if found and found[1].startswith("missing"):
+        return f"{key}.{found[2]} is missing".removeprefix(".")
+    what = f"unknown key {found[2]}" if found else what.replace("`object`", "a table")
+    return f"{key}: {what}" if key else what
 
 
 def nearest(word: str, known: list[str]) -> str:

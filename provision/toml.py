@@ -41,7 +41,7 @@ def _value(value: Any) -> str:
         return f"[{', '.join(_value(item) for item in value)}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_key(key)} = {_value(item)}' for key, item in value.items())}}}"
-    raise TypeError(f"TOML has no {type(value).__name__}")
+    raise TypeError(f"{value} is no text, number, true or false, nor a list or table of these")
 
 
 def _string(text: str) -> str:

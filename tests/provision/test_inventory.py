@@ -96,6 +96,12 @@ def test_a_limit_that_picks_nothing_is_told_the_nearest_name(fleet: Fleet) -> No
         fleet.select("hall,kitchn")
 
 
+@pytest.mark.parametrize("limit", ["", " ", ",", "hall,"])
+def test_an_empty_limit_is_no_leave_to_take_all(fleet: Fleet, limit: str) -> None:
+    with pytest.raises(InventoryError, match="--limit: an empty name"):
+        fleet.select(limit)
+
+
 def test_the_config_is_what_the_device_accepts_and_says_where_it_is_from(fleet: Fleet) -> None:
     text = render_config(fleet.targets[0])
     assert text.startswith("# Written by pressel-fleet for kitchen-1")
@@ -116,11 +122,18 @@ def test_the_config_is_what_the_device_accepts_and_says_where_it_is_from(fleet: 
         ('[devices.x]\nhost = "a"\nconfig = { talk = { tail_ms = "1" } }', "Expected `int`, got `str`"),
         ('[devices.x]\nhost = "a"\nconfig = { board = "simulated" }', "set `board` beside `config`"),
         ('[devices.x]\nhost = "a"\nclaim = "abc-secret"', "devices.x.claim must not stand in the inventory"),
-        ('[devices.x]\nhost = "a"\nclaim = { }', "a secret is"),
+        ('[devices.x]\nhost = "a"\nclaim = { }', "devices.x.claim: a secret is"),
+        ('[devices.x]\nhost = "a"\nclaim = { fil = "b" }', "devices.x.claim: unknown key fil"),
+        ('[devices.x]\nhost = "a"\nclaim = { file = "" }', "devices.x.claim.file"),
+        ('[devices.x]\nhost = "a"\nclaim = { command = [""] }', "devices.x.claim.command[0]"),
+        ('[devices.x]\nhost = "a"\nconfig = { talk = { mode = 2026-01-02 } }', "x: config: 2026-01-02 is no"),
+        ("[devices.x]\nhost = 5", "devices.x.host: Expected `str`, got `int`"),
+        ("[groups.x]\nboard = 5", "groups.x.board: Expected `str`, got `int`"),
+        ("[groups]\nx = 5", "groups.x: Expected a table, got `int`"),
         ('[devices.x]\nhost = "a"\nclaim = { file = "secrets/kitchen-1.claim" }', "it serves once"),
         ('[devices.x]\nhost = "a"\nssh = { prot = 1 }', "unknown key devices.x.ssh.prot; did you mean port?"),
         ('[devices.x]\nhost = "a"\nssh = { port = 0 }', "devices.x.ssh.port"),
-        ("[devices.x]", "missing required field `host`"),
+        ("[devices.x]", "devices.x.host is missing"),
         ("[flet]", "unknown key flet; did you mean fleet?"),
         ('[wifi]\nssid = "x"\ncountry = "DE"\npassword = "hunter22"', "wifi.password must not stand"),
     ],
@@ -142,6 +155,7 @@ def test_bad_input_is_one_line_with_file_and_key_and_no_secret(
     ("text", "complaint"),
     [
         (HEAD, "no device: add [devices.NAME]"),
+        ("", "fleet is missing"),
         (
             HEAD.replace("https://companion.example:8790", "companion") + DEVICES,
             "fleet.companion must be a URL",
