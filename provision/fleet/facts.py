@@ -22,6 +22,7 @@ sum() { [ -e "$2" ] && printf '%s=%s\\n' "$1" "$(tr -d '\\n' <"$2" | sha256sum |
 link() { [ -L "$2" ] && printf '%s=%s\\n' "$1" "$(basename "$(readlink "$2")")"; }
 echo "arch=$(uname -m)"
 link current /opt/pressel/current
+[ -e /opt/pressel/current/.complete ] && echo "build=$(cat /opt/pressel/current/.complete)"
 link previous /opt/pressel/previous
 [ -e /opt/pressel/trial ] && echo trial=yes
 text board /etc/pressel/board.toml

@@ -39,11 +39,8 @@ class Plan:
 def make_plan(target: Target, release: Release, found: dict[str, str]) -> Plan:
     """Compare a device's facts with the inventory. Raises SecretError for one that it needs and lacks."""
     version = found.get("current", "")
-    if found.get("arch") != release.arch:
-        problem = f"the bundle is for {release.arch}, the device is {found.get('arch', 'unknown')}"
+    if problem := _unfit(release, found):
         return Plan(target, version, problem=problem)
-    if version != release.version and (lack := _lack_of_room(release, found)):
-        return Plan(target, version, problem=lack)
     wanted = render_config(target)
     have = text_of(found, "config")
     files = {} if have == wanted else {CONFIG_FILE: wanted}
@@ -58,6 +55,17 @@ def make_plan(target: Target, release: Release, found: dict[str, str]) -> Plan:
     if steps and "reboot" in found and version == release.version and not files:
         return Plan(target, version, problem=reboot(target))
     return Plan(target, version, tuple(steps), _diff(have, wanted), gate_only=gate_only, files=files)
+
+
+def _unfit(release: Release, found: dict[str, str]) -> str:
+    """Return why the release cannot be installed there, "" when it can."""
+    if found.get("arch") != release.arch:
+        return f"the bundle is for {release.arch}, the device is {found.get('arch', 'unknown')}"
+    if found.get("current") != release.version:
+        return _lack_of_room(release, found)
+    if release.build and found.get("build", release.build) != release.build:
+        return f"{release.version} there was made from another bundle: build this one with another --version"
+    return ""
 
 
 def _lack_of_room(release: Release, found: dict[str, str]) -> str:

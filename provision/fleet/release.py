@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,15 +15,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LONGEST = 64 * 1024
+_OF_ITSELF = ("SHA256SUMS", "bundle.json")
 
 
 @dataclass(frozen=True)
 class Release:
-    """A bundle that script/bundle has made. `arch`: as `uname -m` says it."""
+    """A bundle that script/bundle has made. `arch`: as `uname -m` says it.
+
+    `build`: what the installer keeps beside a release, to tell two bundles of one version apart; "" for none.
+    """
 
     path: Path
     version: str
     arch: str
+    build: str = ""
 
     @property
     def size_mb(self) -> float:
@@ -41,17 +47,28 @@ def open_release(path: Path | None) -> Release:
         raise InventoryError("fleet.bundle is missing: name the bundle that script/bundle made")
     try:
         with tarfile.open(path) as archive:
-            about = msgspec.json.decode(_about(archive), type=_About)
+            found = _read(archive)
+            about = msgspec.json.decode(found["bundle.json"], type=_About)
+    except KeyError:
+        raise InventoryError(
+            f"fleet.bundle: {path} is no bundle of Pressel: it holds no bundle.json"
+        ) from None
     except FileNotFoundError:
         raise InventoryError(f"fleet.bundle: {path} is missing: make it with script/bundle") from None
     except (OSError, EOFError, tarfile.TarError, msgspec.DecodeError) as error:
         raise InventoryError(f"fleet.bundle: {path} is no bundle of Pressel: {error}") from None
-    return Release(path, about.version, about.arch)
+    sums = found.get("SHA256SUMS")
+    return Release(path, about.version, about.arch, hashlib.sha256(sums).hexdigest() if sums else "")
 
 
-def _about(archive: tarfile.TarFile) -> bytes:
+def _read(archive: tarfile.TarFile) -> dict[str, bytes]:
+    """Return what the bundle says of itself, by file; script/bundle puts both at the archive's start."""
+    found: dict[str, bytes] = {}
     for member in archive:
-        if member.isfile() and member.name.count("/") == 1 and member.name.endswith("/bundle.json"):
+        folder, _, name = member.name.partition("/")
+        if folder and name in _OF_ITSELF and member.isfile():
             file = archive.extractfile(member)
-            return file.read(_LONGEST) if file else b""
-    raise tarfile.TarError("it holds no bundle.json")
+            found[name] = file.read(_LONGEST) if file else b""
+        if len(found) == len(_OF_ITSELF):
+            break
+    return found

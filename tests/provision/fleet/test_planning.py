@@ -24,7 +24,7 @@ CLAIM = json.dumps({"url": URL, "claim": "one-time-word"})
 
 def release(folder: Path) -> Release:
     (folder / "b.tar.gz").write_bytes(bytes(3_000_000))
-    return Release(folder / "b.tar.gz", "2.0", "aarch64")
+    return Release(folder / "b.tar.gz", "2.0", "aarch64", "built")
 
 
 def done(one: Target, **other: str) -> dict[str, str]:
@@ -148,6 +148,14 @@ def test_a_device_without_room_for_the_bundle_is_sent_nothing(tmp_path: Path) ->
     assert make_plan(one, release(tmp_path), done(one, **small)).problem.startswith("6 MB are free below")
     assert make_plan(one, release(tmp_path), done(one, current="1.0", stage_free_mb="7")).problem == ""
     assert make_plan(one, release(tmp_path), done(one, stage_free_mb="0")).problem == ""
+
+
+def test_another_bundle_of_the_same_version_is_told(tmp_path: Path) -> None:
+    one = target(tmp_path)
+    said = make_plan(one, release(tmp_path), done(one, build="otherwise")).problem
+    assert said == "2.0 there was made from another bundle: build this one with another --version"
+    assert make_plan(one, release(tmp_path), done(one, build="built")).problem == ""
+    assert make_plan(one, release(tmp_path), done(one, current="1.0", build="otherwise")).problem == ""
 
 
 def test_nothing_is_tried_before_a_reboot_that_is_due(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 from typing import TYPE_CHECKING
@@ -31,6 +32,13 @@ def test_version_and_machine_are_read(tmp_path: Path) -> None:
     release = open_release(path)
     assert (release.version, release.arch) == ("0.2.0", "aarch64")
     assert release.size_mb == path.stat().st_size / 1e6
+    assert release.build == ""
+
+
+def test_a_build_is_named_as_the_installer_names_it(tmp_path: Path) -> None:
+    files = {"SHA256SUMS": "sums\n", "bundle_json": '{"version": "0.2.0", "arch": "aarch64"}'}
+    release = open_release(archive(tmp_path / "b.tar.gz", **files))
+    assert release.build == hashlib.sha256(b"sums\n").hexdigest()
 
 
 def test_what_is_no_bundle_is_refused_by_name(tmp_path: Path) -> None:
