@@ -127,6 +127,44 @@ def test_cloud_init_finds_no_fault(trixie: Path, old_cloud_init: Path, tmp_path:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.parametrize(
+    "ssid",
+    [
+        "#1",
+        " x",
+        "it's",
+        'quo"te',
+        "back\\slash",
+        "yes",
+        "null",
+        "0123",
+        "12:30:45",
+        "a: b",
+        "- x",
+        "&a",
+        "😀",
+        "x" * 32,
+    ],
+)
+def test_a_network_s_name_comes_through_yaml_and_netplan(trixie: Path, tmp_path: Path, ssid: str) -> None:
+    file = cards.inventory(tmp_path)
+    file.write_text(
+        file.read_text().replace('ssid = "Café"', f"ssid = {json.dumps(ssid, ensure_ascii=False)}")
+    )
+    boot = cards.trixie(tmp_path / "boot")
+    _write(tmp_path, boot)
+    there = trixie / "root/netplan"
+    shutil.rmtree(there, ignore_errors=True)
+    (there / "etc/netplan").mkdir(parents=True)
+    shutil.copy(boot / "network-config", there / "etc/netplan/1.yaml")
+    (there / "etc/netplan/2.yaml").write_text("network: {renderer: NetworkManager}\n")
+    subprocess.run(["chroot", trixie, "netplan", "generate", "--root-dir", "/root/netplan"], check=True)
+    [key_file] = (there / "run/NetworkManager/system-connections").glob("netplan-wlan0-*")
+    lines = key_file.read_text().splitlines()
+    assert f"ssid={ssid}".replace("\\", "\\\\").replace("= ", "=\\s") in lines  # as GLib escapes
+    assert f"psk={psk(ssid, cards.PASSPHRASE)}" in lines
+
+
 def test_cloud_init_would_find_a_fault(trixie: Path, old_cloud_init: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text('#cloud-config\n{"hostname": ["not a name"]}\n')
