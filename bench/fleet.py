@@ -1,11 +1,11 @@
 """How long pressel-fleet takes for many devices, and what it takes of the desk's machine.
 
-Method: one Debian root, and in it an sshd for each device, with a port, /opt, /etc/pressel,
-Method: one Debian root, and in it an sshd for each device, with a port, and /opt, /etc/pressel,
-no time, so what is measured is the desk and the SSH of both sides, and nothing of a Pi. Canary 1, batches of
-10, 10 at a time. Each command is a process of its own: its wall clock, its CPU time and its largest resident
-memory are the kernel's (wait4). The targets' own CPU competes for the same cores. The last row sends a bundle
-of 40 MB to one device.
+Method: one Debian root, and in it an sshd for each device, with a port and with /opt, /etc/pressel,
+/var/lib/pressel and /var/cache of its own (tmpfs), all on this machine. The installer is a stand-in that
+takes no time, so what is measured is the desk and the SSH of both sides, and nothing of a Pi. Canary 1,
+batches of 10, 10 at a time. Each command is a process of its own: its wall clock, its CPU time and its
+largest resident memory are the kernel's (wait4). The targets' own CPU competes for the same cores. The last
+row sends a bundle of 40 MB to one device.
 
     sudo .venv/bin/python bench/fleet.py [--targets 10 100] [--json]
 """

@@ -21,7 +21,7 @@ _EXAMPLES = """examples:
   pressel-fleet apply --limit 'kitchen,hall-*'    a group and whatever is called so
   pressel-fleet status --json
   pressel-fleet run --limit kitchen -- journalctl -u pressel -n 20
-exit status: 0 all well, 1 a device failed, 2 usage
+exit status: 0 all well, 1 a device is not, 2 usage: nothing was changed, 130 stopped by Ctrl-C
 """
 
 

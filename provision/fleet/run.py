@@ -34,9 +34,10 @@ def main(options: argparse.Namespace) -> int:
         results.append({"name": name, "ok": False, "error": why})
         if not options.json:
             print(f"{name}: {why}", file=sys.stderr)
+    well = all(result["ok"] for result in results)
     if options.json:
-        print(json.dumps({"fleet": fleet.settings.name, "devices": results}))
-    return 0 if all(result["ok"] for result in results) else 1
+        print(json.dumps({"fleet": fleet.settings.name, "ok": well, "devices": results}))
+    return 0 if well else 1
 
 
 def command_line(words: list[str]) -> str:

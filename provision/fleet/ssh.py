@@ -26,7 +26,7 @@ from provision.errors import InventoryError
 from provision.fleet.facts import CALL_S, NO_SUDO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pyinfra.api.facts import FactBase
     from pyinfra.api.host import Host
@@ -171,10 +171,12 @@ class Session:
     def _connect(self, name: str) -> None:
         host = self._hosts[name]
         host.connect(show_errors=False, raise_exceptions=True)
-        transport = _client(host).get_transport()
+        client = _client(host)
+        transport = client.get_transport()
         transport.set_keepalive(KEEP_ALIVE_S)
         # A peer that is gone without a word: the keep-alives stay unacknowledged, and the kernel gives up.
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_S * 1000)
+        client.exec_command = _tolerant(client.exec_command)
         self._state.activate_host(host)
 
     def _why_silent(self, name: str) -> str:
@@ -206,6 +208,28 @@ def no_sudo(user: str) -> str:
 def _client(host: Host) -> Any:
     """Return the host's paramiko client, None before it is connected."""
     return getattr(host.connector, "client", None)
+
+
+class _Output:
+    """A command's output, line by line, whatever its bytes: Paramiko's own ends at one that is not UTF-8."""
+
+    def __init__(self, channel: Any, raw: Iterable[bytes]) -> None:
+        self.channel, self._raw = channel, raw
+
+    def __iter__(self) -> Iterator[str]:
+        return (line.decode(errors="replace") for line in self._raw)
+
+
+def _tolerant(exec_command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return Paramiko's SSHClient.exec_command with such an output."""
+
+    def run(*words: Any, **options: Any) -> tuple[Any, _Output, _Output]:
+        stdin, stdout, _ = exec_command(*words, **options)
+        channel = stdout.channel
+        out, err = channel.makefile("rb"), channel.makefile_stderr("rb")
+        return stdin, _Output(channel, out), _Output(channel, err)
+
+    return run
 
 
 def check_keys(targets: Sequence[Target]) -> None:

@@ -29,13 +29,12 @@ def main(options: argparse.Namespace) -> int:
         else {"name": target.name, "reachable": False, "error": session.failures[target.name]}
         for target in targets
     ]
+    well = all(device.get("service") == "active" and device.get("connected") for device in devices)
     if options.json:
-        print(json.dumps({"fleet": fleet.settings.name, "devices": devices}))
+        print(json.dumps({"fleet": fleet.settings.name, "ok": well, "devices": devices}))
     else:
         print_table(_HEAD, [_row(device) for device in devices])
-    return (
-        0 if all(device.get("service") == "active" and device.get("connected") for device in devices) else 1
-    )
+    return 0 if well else 1
 
 
 def condition(name: str, found: dict[str, str]) -> dict[str, Any]:

@@ -255,6 +255,11 @@ def test_run_puts_the_name_before_each_line_and_tells_a_failure(desk: Desk) -> N
     assert status == 1
     assert "hall: ls: cannot access '/no such'" in err
     assert "hall: the command failed" in err
+    status, out, err = desk.fleet("run", "--json", "--", "printf 'a\\377b\\n'; exit 3")
+    assert (status, err) == (1, "")
+    (hall,) = json.loads(out)["devices"]
+    assert (hall["ok"], hall["stdout"]) == (False, ["a\ufffdb"])
+    assert json.loads(out)["ok"] is False
 
 
 def _bundle(path: Path, machine: str) -> None:
