@@ -18,6 +18,7 @@ _MENDS = {  # by SQLite's name of the error, or the beginning of it
     "SQLITE_NOTADB": _BROKEN,
     "SQLITE_CORRUPT": _BROKEN,
     "SQLITE_FULL": "make room on the disk",
+    "SQLITE_IOERR": "see whether the disk is full or failing",
     "SQLITE_BUSY": "another program holds it; try again",
     "SQLITE_READONLY": "make it and its folder writable for this user",
 }
