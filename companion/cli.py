@@ -87,7 +87,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
+    config = Path("companion.toml")
+    parser.add_argument("--config", type=Path, default=config, metavar="FILE", help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print facts as one line of JSON")
 
 

@@ -21,6 +21,8 @@ def load(path: Path) -> Config:
     """Read and check the file; ConfigError names the file, the key and the nearest right name."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"cannot read {path}: there is no such file; name it with --config") from None
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

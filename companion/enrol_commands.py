@@ -62,7 +62,8 @@ def add_commands(commands: Any) -> None:
 
 
 def _finish(parser: argparse.ArgumentParser, run: Any) -> None:
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
+    config = Path("companion.toml")
+    parser.add_argument("--config", type=Path, default=config, metavar="FILE", help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print facts as one line of JSON")
     parser.set_defaults(run=run)
 

@@ -123,6 +123,19 @@ def test_plain_words_without_json(tmp_path: Path) -> None:
         process.kill()
 
 
+def test_the_configuration_of_the_folder_is_taken_where_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gone = run("token", "new", "hall")
+    assert gone.stderr == (
+        "pressel-companion: cannot read companion.toml: there is no such file; name it with --config\n"
+    )
+    config_file(tmp_path)
+    assert run("token", "new", "hall").returncode == 0
+    assert (tmp_path / "tokens.json").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

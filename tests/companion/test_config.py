@@ -92,7 +92,9 @@ def test_a_fault_is_named(tmp_path: Path, text: str, says: str) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot read .*gone.toml: No such file"):
+    with pytest.raises(
+        ConfigError, match=r"cannot read .*gone.toml: there is no such file; name it with --config"
+    ):
         load(tmp_path / "gone.toml")
 
 
