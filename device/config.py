@@ -263,13 +263,13 @@ def make_limits(config: Config) -> Limits:
 
 def read_token(backend: BackendConfig) -> str:
     """Read the device token from its file or from the systemd credential. Raises ConfigError."""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if backend.token_file is None and folder is None:
-        raise ConfigError(
-            "backend.token_file is not set, and systemd gave no credential: name the file, or enrol this "
-            "device: pressel enroll --claim-file FILE"
-        )
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent")
     path = Path(backend.token_file or f"{folder}/{backend.token_credential}")
+    if not backend.token_file and not path.exists():
+        raise ConfigError(
+            "this device has no claim, no identity and no token (backend.token_file is not set, and systemd "
+            f"gave no credential {backend.token_credential}): pressel enroll --claim-file FILE, and restart it"
+        )
     try:
         if backend.token_file and path.stat().st_mode & 0o007:
             raise ConfigError(f"backend.token_file {path} can be read by everybody: chmod 600 {path}")

@@ -140,8 +140,14 @@ def test_the_token_comes_from_a_private_file_or_a_credential(
     with pytest.raises(ConfigError, match="token_file is not set"):
         read_token(BackendConfig())
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with pytest.raises(
+        ConfigError, match=r"no claim, no identity and no token .*pressel enroll --claim-file FILE"
+    ):
+        read_token(BackendConfig())
+    (tmp_path / "pressel_token").mkdir()
     with pytest.raises(ConfigError, match="cannot be read"):
         read_token(BackendConfig())
+    (tmp_path / "pressel_token").rmdir()
     (tmp_path / "pressel_token").write_text("two\nlines")
     with pytest.raises(ConfigError, match="one line"):
         read_token(BackendConfig())
