@@ -28,6 +28,13 @@ def test_it_is_for_the_owner_alone_with_all_that_sqlite_puts_beside_it(tmp_path:
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
+def test_its_folder_may_have_any_name(tmp_path: Path) -> None:
+    path = tmp_path / "a b?mode=memory#100%" / "companion.db"
+    open_database(path).dispose()
+    assert path.stat().st_size > 0
+    assert [one.name for one in tmp_path.iterdir()] == ["a b?mode=memory#100%"]
+
+
 def test_a_file_that_is_no_database_is_named_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "companion.db"
     path.write_text("these are my notes, do not overwrite them" * 100)
