@@ -268,7 +268,7 @@ def read_token(backend: BackendConfig) -> str:
     if not backend.token_file and not path.exists():
         raise ConfigError(
             "this device has no claim, no identity and no token (backend.token_file is not set, and systemd "
-            f"gave no credential {backend.token_credential}): pressel enroll --claim-file FILE, and restart it"
+            f"gave no credential {backend.token_credential}): pressel enroll --claim-file FILE, then restart"
         )
     try:
         if backend.token_file and path.stat().st_mode & 0o007:
