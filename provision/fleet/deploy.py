@@ -64,17 +64,23 @@ def room_script(folder: str) -> str:
 
 
 def install_script(plan: Plan, bundle: str, folder: str, gate_s: int) -> str:
-    """Return the shell script that unpacks the bundle, runs its installer and removes this run's folder."""
+    """Return the shell script that unpacks the bundle, runs its installer and removes this run's folder.
+
+    Nothing is printed before the installer has ended: a desk that is gone must not end it, since it is the
+    device that takes a release back.
+    """
     given = " ".join(f"{_OPTIONS[name]} {folder}/{name}" for name in plan.files)
     return f"""
 set -eu
 trap 'rm -rf {folder}' EXIT
 mkdir -m 700 {folder}/unpacked
 tar -xzf {STAGE}/{shlex.quote(bundle)} -C {folder}/unpacked --strip-components=1 --no-same-owner
-status=0
 board={shlex.quote(plan.target.board)}
-bash {folder}/unpacked/install.sh --board "$board" {given} --gate {gate_s} || status=$?
+status=0
+said=$(bash {folder}/unpacked/install.sh --board "$board" {given} --gate {gate_s} 2>&1) || status=$?
+rm -rf {folder}
 find {STAGE} -maxdepth 1 -name '*.tar.gz' ! -name {shlex.quote(bundle)} -delete
+printf '%s\\n' "$said"
 echo "exit $status"
 exit "$status"
 """

@@ -39,6 +39,7 @@ done
 echo "changed release 2.0"
 echo "$0" >>/srv/begun
 while [ -e /srv/hold ]; do sleep 0.1; done
+echo "changed config.toml"
 mkdir -p /opt/pressel/releases/2.0 /etc/pressel/credentials
 cp "$config" /etc/pressel/config.toml
 [ -z "${token-}" ] || cp "$token" /etc/pressel/credentials/token
@@ -119,7 +120,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield Desk(tmp_path, device)
 
 
-def test_ssh_that_dies_midway_is_one_line_and_the_next_run_goes_on(desk: Desk) -> None:
+def test_ssh_that_dies_midway_is_one_line_and_the_device_ends_what_it_began(desk: Desk) -> None:
     srv = desk.device.root / "srv"
     (srv / "hold").touch()
     process = desk.start("apply", "--json")
@@ -131,7 +132,9 @@ def test_ssh_that_dies_midway_is_one_line_and_the_next_run_goes_on(desk: Desk) -
     assert hall["result"] == "failed"
     assert hall["detail"].startswith("the SSH connection broke during: install, then 1 s of gate")
     (srv / "hold").unlink()
-    _status, out, err = desk.fleet("apply", "--json")
+    until((desk.device.root / "opt/pressel/current").is_symlink, 60)
+    until(lambda: not list((desk.device.root / "var/cache/pressel-fleet").glob("run-*")), 60)
+    _status, out, err = desk.fleet("plan", "--json")
     assert json.loads(out)["devices"][0]["version"] == "2.0", err
 
 
