@@ -88,12 +88,18 @@ def _row(outcome: Outcome) -> tuple[str, str, str, str]:
 
 
 @contextmanager
-def asking(total: int) -> Iterator[Callable[[str], None]]:
-    """Show how many devices have been asked, on a terminal; yields what is to be told a device's name."""
+def asking(total: int, what: str = "asking the devices") -> Iterator[Callable[[str], None]]:
+    """Show how many devices have answered, on a terminal; yields what is to be told a device's name."""
     console = Console(file=sys.stderr, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task("asking the devices", total=total)
+    with Bars(
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),  # what goes into a file or a pipe stays there
+    ) as bars:
+        task = bars.add_task(what, total=total)
         yield lambda _name: bars.advance(task)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from provision import inventory
 from provision.fleet.facts import as_root
+from provision.fleet.report import asking
 from provision.fleet.ssh import Session
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ def main(options: argparse.Namespace) -> int:
     results: list[dict[str, Any]] = []
 
     def done(name: str, well: bool, output: Any) -> None:
+        ended(name)
         results.append(
             {"name": name, "ok": well, "stdout": output.stdout_lines, "stderr": output.stderr_lines}
         )
         if not options.json:
             _print(name, well, output)
 
-    with Session(targets, options.parallel) as session:
+    with asking(len(targets), "running it") as ended, Session(targets, options.parallel) as session:
         session.shell(as_root(command_line(options.words)), None, done)
     for name, why in session.failures.items():
         results.append({"name": name, "ok": False, "error": why})
