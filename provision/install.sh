@@ -27,17 +27,18 @@ examples:
   sudo /opt/pressel/install.sh --rollback
 
 exit status: 0 done; 1 failed; 2 usage; 3 the new release failed its gate, the one before runs again;
-4 refused: wrong machine, not root, damaged bundle, a clash in config.txt. Nothing was changed.
+4 refused: wrong machine, not root, damaged bundle, a clash in config.txt, bad settings. What runs was not touched.
 TEXT
 }
 
 OPT=/opt/pressel ETC=/etc/pressel STATE=/var/lib/pressel
+SETTINGS=(board.toml config.toml mixer credentials/token)
 BACKUP_SUFFIX=.before-pressel
 REBOOT=/run/pressel-reboot-needed
 UNITS=(pressel.service pressel-trial.service pressel-mixer.service)
 here=$(cd "$(dirname "${BASH_SOURCE[0]:-$0}")" && pwd)
 action=install board='' config='' claim='' token='' dry='' start=yes packages=yes gate=60 json='' purge=''
-changes=0 restart='' scratch='' unfinished=''
+changes=0 restart='' reboot='' scratch='' unfinished=''
 
 # --- saying
 
@@ -53,7 +54,22 @@ changed() {
 
 total() {
   if [ $changes -eq 0 ]; then note "nothing to change"; else note "$changes changes"; fi
-  if [ -e "$REBOOT" ]; then note "reboot needed: config.txt"; fi
+  if reboot_needed; then note "reboot needed: config.txt"; fi
+}
+
+# watch PID STATE: waits for it; on a terminal with a bar, of the percentage and words that the function STATE prints.
+watch() {
+  local percent words bar
+  if [ -t 1 ]; then
+    while kill -0 "$1" 2>/dev/null; do
+      read -r percent words < <("$2") || true
+      printf -v bar '%*s' $((${percent:-0} / 5)) ''
+      printf '\r  [%-20s] %-50.50s' "${bar// /#}" "$words"
+      sleep 0.5
+    done
+    printf '\r%75s\r' ''
+  fi
+  wait "$1"
 }
 
 # --- files
@@ -90,27 +106,44 @@ link() {
   mv -T "$2.new" "$2"
 }
 
+# Its mark goes first: half of a release is none.
+scrap() {
+  rm -f "${1:?}/.complete"
+  rm -rf "$1"
+}
+
 version_of() { basename "$(readlink "$OPT/$1" 2>/dev/null || true)"; }
 complete() { [ -n "$1" ] && [ -f "$OPT/releases/$1/.complete" ]; }
 systemd_runs() { [ -d /run/systemd/system ]; }
 config_txt() { local f; for f in /boot/firmware/config.txt /boot/config.txt; do [ -f "$f" ] && echo "$f" && return; done; }
 kit() { PYTHONPATH=$wheel python3 -m provision.kit "$@"; }
+site_packages() { echo "$OPT/releases/$1"/lib/python3*/site-packages; }
+reboot_needed() { [ -n "$reboot" ] || [ -e "$REBOOT" ]; }
+user_home() { { getent passwd pressel || true; } | cut -d : -f 6; }
+# The daemon's own last words.
+why_down() {
+  journalctl -q -u pressel -t pressel -n 1 -o cat 2>/dev/null | sed 's/^pressel: //' | grep . ||
+    echo "see journalctl -u pressel"
+}
 
 # --- before anything is changed
 
 check_machine() {
-  local arch python
+  local arch python home
   [ -f "$here/bundle.json" ] || die 2 "no bundle beside $here/install.sh: unpack pressel-….tar.gz and run the one in it"
+  command -v python3 >/dev/null || die 4 "python3 is missing: apt-get install python3"
+  (cd "$here" && sha256sum --check --strict --quiet SHA256SUMS) >"$scratch/sums" 2>&1 ||
+    die 4 "the bundle is damaged ($(head -n 1 "$scratch/sums")): copy it again"
   arch=$(bundle arch)
   [ "$(uname -m)" = "$arch" ] || die 4 "this bundle is for $arch, this machine is $(uname -m): take the bundle for it"
   # A Pi's 64-bit kernel runs under 32-bit systems too.
   [ "$(getconf LONG_BIT)" = 64 ] || die 4 "this system is a 32-bit one: write the card with the 64-bit image"
-  command -v python3 >/dev/null || die 4 "python3 is missing: apt-get install python3"
   python=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
   bundle pythons | grep -x "$python" >/dev/null || # not -q: it would hang up on python
     die 4 "Python $python is not in this bundle ($(bundle pythons | xargs)): use Raspberry Pi OS Bookworm or Trixie"
-  (cd "$here" && sha256sum --check --strict --quiet SHA256SUMS) >"$scratch/sums" 2>&1 ||
-    die 4 "the bundle is damaged ($(head -n 1 "$scratch/sums")): copy it again"
+  home=$(user_home)
+  [ -z "$home" ] || [ "$home" = "$STATE" ] ||
+    die 4 "there is an account \"pressel\" with the home $home: the service needs that name, so rename that account"
 }
 
 bundle() {
@@ -136,7 +169,7 @@ check_config_txt() {
   local file
   file=$(config_txt) || return 0
   kit config-txt "$file" "$scratch/config_txt" >"$scratch/config.txt.new" 2>"$scratch/why" ||
-    die 4 "$file: $(cat "$scratch/why")"
+    die 4 "${file%/*}/$(cat "$scratch/why")"
 }
 
 check_files() {
@@ -171,43 +204,65 @@ install_packages() {
     wanted+=(python3-rpi-lgpio)
   fi
   [ -n "$packages" ] || return 0
-  for package in "${wanted[@]}"; do
-    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing+=("$package")
-  done
+  for package in "${wanted[@]}"; do installed "$package" || missing+=("$package"); done
   [ "${#missing[@]}" -gt 0 ] || return 0
   changed "packages: ${missing[*]}" || return 0
-  # What apt brings is what is there afterwards and was not before, also when power fails in between.
-  [ -f "$OPT/packages.before" ] || installed_packages >"$OPT/packages.before"
-  apt_install "${missing[@]}" ||
-    die 1 "apt-get cannot install ${missing[*]} ($(grep -m 1 '^E:' "$scratch/apt" || echo "see apt-get's own words")):
-  connect this machine to the network and run this again, or install them by hand and add --no-packages"
-  installed_packages | comm -13 "$OPT/packages.before" - >>"$OPT/packages"
-  rm "$OPT/packages.before"
+  apt_install "${missing[@]}" && return
+  brought >"$OPT/packages.new"
+  mv "$OPT/packages.new" "$OPT/packages"
+  die 1 "apt-get cannot install ${missing[*]} ($(grep -m 1 '^E:' "$scratch/apt" || tail -n 1 "$scratch/apt")):
+  connect this machine to the network, or mend what apt-get names, and run this again; or install them by hand and add
+  --no-packages (python3-rpi-lgpio is in Raspberry Pi's archive alone)"
 }
 
-installed_packages() { dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' | sed -n 's/^ii  *//p' | sort; }
+installed() { dpkg-query -W -f '${Status}\n' "$1" 2>/dev/null | grep -x '.* installed' >/dev/null; }
+
+# What apt brought for us, as far as it is there.
+brought() {
+  local package
+  [ -f "$OPT/packages" ] || return 0
+  sort -u "$OPT/packages" | while read -r package; do if installed "$package"; then echo "$package"; fi; done
+}
 
 apt_install() {
-  local command=(env DEBIAN_FRONTEND=noninteractive apt-get -y -q)
-  dpkg --configure -a >"$scratch/apt" 2>&1 || true
-  "${command[@]}" install --no-install-recommends "$@" >>"$scratch/apt" 2>&1 9>&- && return
-  "${command[@]}" update >"$scratch/apt" 2>&1 9>&- || true
-  "${command[@]}" install --no-install-recommends "$@" >>"$scratch/apt" 2>&1 9>&-
+  : >"$scratch/apt"
+  dpkg --configure -a >/dev/null 2>&1 9>&- || true
+  apt_try "$@" && return
+  apt_get update || true
+  apt_try "$@"
 }
+
+# What apt is going to bring is noted before: power may fail in between.
+apt_try() {
+  apt_get -s install --no-install-recommends "$@" || return
+  sed -n 's/^Inst \([^ ]*\) (.*/\1/p' "$scratch/apt" >>"$OPT/packages"
+  apt_get install --no-install-recommends "$@" &
+  watch $! apt_state
+}
+
+# Another apt, at a first start for instance, is waited for.
+apt_get() {
+  LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=300 -o APT::Status-Fd=8 "$@" \
+    >"$scratch/apt" 2>&1 8>"$scratch/percent" 9>&-
+}
+
+apt_state() { tail -n 1 "$scratch/percent" | sed -n 's/^[a-z]*:[^:]*:\([0-9]*\)[^:]*:/\1 /p'; }
 
 # A release without .complete is no release: it is made again, and nothing ever links to it.
 make_release() {
   complete "$version" && [ "$(cat "$release/.complete")" = "$(build_id)" ] && return
   changed "release $version" || return 0
-  rm -rf "$release"
+  scrap "$release"
   folder "$OPT/releases"
   unfinished=$release
   python3 -m venv --system-site-packages --without-pip "$release" >"$scratch/pip" 2>&1 ||
     die 1 "python3 -m venv failed: $(tail -n 1 "$scratch/pip")"
   PYTHONPATH=$(pip_wheel) "$release/bin/python" -m pip install --isolated --disable-pip-version-check \
     --no-index --find-links "$here/wheels" --require-hashes --no-deps -r "$here/requirements.txt" >"$scratch/pip" 2>&1 &
-  watch_pip $! || die 1 "the wheels cannot be installed: $(grep -m 1 ERROR "$scratch/pip" || tail -n 1 "$scratch/pip")"
-  cp -r "$here/systemd" "$here/overlays" "$release/" 2>/dev/null || cp -r "$here/systemd" "$release/"
+  watch $! pip_state ||
+    die 1 "the wheels cannot be installed: $(grep -m 1 ERROR "$scratch/pip" || tail -n 1 "$scratch/pip")"
+  cp -r "$here/systemd" "$release/"
+  [ ! -d "$here/overlays" ] || cp -r "$here/overlays" "$release/"
   "$release/bin/pressel" --help >/dev/null 2>"$scratch/pip" ||
     die 1 "release $version does not start on this machine: $(tail -n 1 "$scratch/pip")"
   sync -f "$release"
@@ -217,40 +272,43 @@ make_release() {
 }
 
 # Debian's own pip, which python3-venv brings: a release needs none of its own, nor the time to unpack one.
-pip_wheel() { find /usr/share/python-wheels -name 'pip-*.whl' | tail -n 1; }
+pip_wheel() { find /usr/share/python-wheels -name 'pip-*.whl' 2>/dev/null | tail -n 1; }
 
-# A bar on a terminal: the packages that are there, of those that the lock file names for some Python.
-watch_pip() {
-  local pid=$1 all there
-  if [ -t 1 ]; then
-    all=$(find "$here/wheels" -name '*.whl' -printf '%f\n' | cut -d - -f 1 | sort -u | wc -l)
-    while kill -0 "$pid" 2>/dev/null; do
-      there=$(find "$release/lib" -maxdepth 3 -name '*.dist-info' | wc -l)
-      printf '\r  installing %2d of %d packages' "$there" "$all"
-      sleep 0.5
-    done
-    printf '\r%40s\r' ''
-  fi
-  wait "$pid"
+# The packages that are there, of those that the lock file names for some Python.
+pip_state() {
+  local all there
+  all=$(find "$here/wheels" -name '*.whl' -printf '%f\n' | cut -d - -f 1 | sort -u | wc -l)
+  there=$(find "$release/lib" -maxdepth 3 -name '*.dist-info' | wc -l)
+  echo "$((there * 100 / all)) $there of $all packages"
 }
 
+# Without the owner's file the board is checked all the same.
 check_config() {
   local file=${config:-$ETC/config.toml}
-  [ -f "$file" ] && [ -x "$release/bin/pressel" ] || return 0
+  [ -x "$release/bin/pressel" ] || return 0
+  if [ ! -f "$file" ]; then
+    file=$scratch/any.toml
+    printf '[backend]\nurl = "https://companion.example"\n' >"$file"
+  fi
   "$release/bin/pressel" config --config "$file" --board "$scratch/board.toml" --json >/dev/null 2>"$scratch/why" ||
-    die 4 "$(tail -n 1 "$scratch/why" | sed 's/^pressel: //') (release $version was not switched to)"
+    die 4 "$(tail -n 1 "$scratch/why" | sed "s/^pressel: //; s|$scratch/||") (release $version was not switched to)"
 }
 
 # Before the first file of a device that runs is touched. From here to the end of the gate a power cut leads back
 # to what is kept here; see do_settle.
 begin_trial() {
-  [ -e "$OPT/trial" ] && return
+  local file
+  if [ -e "$OPT/trial" ] || [ "$action" = reset ]; then return; fi
   rm -rf "$OPT/before"
-  mkdir "$OPT/before"
-  cp -a "$ETC"/{config,board}.toml "$OPT/before/" 2>/dev/null || true
+  mkdir -m 700 "$OPT/before"
+  for file in "${SETTINGS[@]}"; do [ ! -f "$ETC/$file" ] || cp -a "$ETC/$file" "$OPT/before/"; done
+  if file=$(config_txt); then
+    sed -n '/^# >>> pressel/,/^# <<< pressel/p' "$file" | sed '1,2d; $d' >"$OPT/before/config_txt"
+  fi
   version_of current >"$OPT/trial.new"
   sync -f "$OPT"
   mv -T "$OPT/trial.new" "$OPT/trial"
+  sync "$OPT" # config.txt is on another file system, which must not be ahead of this
 }
 
 put_settings() {
@@ -273,12 +331,14 @@ put_boot_files() {
     put 755 root:root "$release/overlays/$name.dtbo" "$overlay"
     [ -n "$dry" ] || grep -sqxF "$overlay" "$OPT/overlays" || echo "$overlay" >>"$OPT/overlays"
   done < <(sed -n 's/^dtoverlay=\([^,]*\).*/\1/p' "$scratch/config_txt")
-  [ -n "$dry" ] || [ $changes -eq $before ] || touch "$REBOOT"
-  cmp -s "$scratch/config.txt.new" "$file" && return
-  changed "$file" || return 0
-  [ -f "$file$BACKUP_SUFFIX" ] || cp "$file" "$file$BACKUP_SUFFIX"
-  touch "$REBOOT"
-  replace_on_fat "$scratch/config.txt.new" "$file"
+  if ! cmp -s "$scratch/config.txt.new" "$file" && changed "$file"; then
+    begin_trial
+    [ -f "$file$BACKUP_SUFFIX" ] || replace_on_fat "$file" "$file$BACKUP_SUFFIX"
+    replace_on_fat "$scratch/config.txt.new" "$file"
+  fi
+  [ $changes -eq $before ] && return
+  reboot=yes
+  [ -n "$dry" ] || touch "$REBOOT"
 }
 
 replace_on_fat() {
@@ -290,21 +350,34 @@ replace_on_fat() {
 
 # Units, users and folders are the release's own: they change and go back with it.
 put_units() {
-  local from=$OPT/releases/$1/systemd file group before=$changes
+  local from=$OPT/releases/$1/systemd file before=$changes
   [ -d "$from" ] || from=$here/systemd
   for file in "$from"/*.service; do put 644 root:root "$file" "/usr/local/lib/systemd/system/${file##*/}"; done
   for file in "$from"/{sysusers,tmpfiles}.d/*; do put 644 root:root "$file" "/usr/local/lib/${file#"$from/"}"; done
-  for file in "$from"/{journald,system}.conf.d/*; do put 644 root:root "$file" "/etc/systemd/${file#"$from/"}"; done
-  [ -n "$dry" ] && return
-  systemd-sysusers pressel.conf 2>"$scratch/sysusers" || die 1 "$(tail -n 1 "$scratch/sysusers")"
-  for group in gpio spi; do
-    if getent group $group >/dev/null && ! id -nG pressel | grep -qw $group; then usermod -aG $group pressel; fi
-  done
-  systemd-tmpfiles --create pressel.conf
-  [ $changes -eq $before ] || ! systemd_runs || systemctl daemon-reload
+  for file in "$from"/system.conf.d/*; do put 644 root:root "$file" "/etc/systemd/${file#"$from/"}"; done
+  [ -n "$dry" ] || [ $changes -eq $before ] || ! systemd_runs || systemctl daemon-reload
+  before=$changes
+  for file in "$from"/journald.conf.d/*; do put 644 root:root "$file" "/etc/systemd/${file#"$from/"}"; done
+  [ -n "$dry" ] || [ $changes -eq $before ] || restart_journal
+  put_user
   for file in "${UNITS[@]}"; do
-    systemctl is-enabled --quiet "$file" 2>/dev/null || systemctl --quiet enable "$file"
+    systemctl is-enabled --quiet "$file" 2>/dev/null || ! changed "$file: enabled" || systemctl --quiet enable "$file"
   done
+}
+
+restart_journal() { ! systemd_runs || systemctl try-restart systemd-journald; }
+
+put_user() {
+  local group
+  if [ -n "$(user_home)" ] || changed "user pressel"; then
+    [ -n "$dry" ] || systemd-sysusers pressel.conf 2>"$scratch/why" || die 1 "$(tail -n 1 "$scratch/why")"
+  fi
+  for group in gpio spi; do
+    if getent group $group >/dev/null && ! id -nG pressel 2>/dev/null | grep -w $group >/dev/null; then
+      ! changed "user pressel: in group $group" || usermod -aG $group pressel
+    fi
+  done
+  [ -n "$dry" ] || systemd-tmpfiles --create pressel.conf
 }
 
 switch_to() {
@@ -343,22 +416,19 @@ put_command() {
 try_it() {
   if [ -z "$start" ]; then note "skipped start and gate: --no-start"; pass; return; fi
   if ! systemd_runs; then note "skipped start and gate: systemd does not run here"; pass; return; fi
-  if [ ! -f "$ETC/config.toml" ]; then
+  if [ ! -f "$ETC/config.toml" ] && { [ -z "$dry" ] || [ -z "$config" ]; }; then
     note "not started: $ETC/config.toml is missing; write it and run this again, or give it with --config"
     pass; return
   fi
-  if [ -e "$REBOOT" ]; then note "not started: that is for after the reboot"; [ "$gate" -ne 0 ] || pass; return; fi
+  if reboot_needed; then note "not started: that is for after the reboot"; [ "$gate" -ne 0 ] || pass; return; fi
   if [ -z "$restart" ] && [ ! -e "$OPT/trial" ] && systemctl is-active --quiet pressel; then return; fi
   changed "pressel.service: started" || return 0
   if healthy; then pass; else back; fi
 }
 
 healthy() {
-  systemctl restart pressel-mixer || note "the mixer could not be set (journalctl -u pressel-mixer)"
-  if ! systemctl restart pressel; then
-    note "the service did not become ready: $(systemctl show --value -p StatusText pressel) (journalctl -u pressel)"
-    return 1
-  fi
+  systemctl restart pressel-mixer 2>/dev/null || note "the mixer could not be set (journalctl -u pressel-mixer)"
+  systemctl restart pressel 2>/dev/null || { note "the service did not become ready: $(why_down)"; return 1; }
   [ "$gate" -eq 0 ] && return
   note "gate: $gate s"
   "$OPT/current/bin/pressel" gate --seconds "$gate"
@@ -376,19 +446,39 @@ pass() {
 
 back() {
   local was now
+  [ -e "$OPT/trial" ] || die 1 "pressel is not as it should be, and nothing was changed that could be taken back"
   was=$(cat "$OPT/trial") now=$(version_of current)
   if ! complete "$was"; then
     rm -rf "$OPT/trial" "$OPT/before"
     die 1 "release $now failed its gate, and there is none before it to go back to: it stays (journalctl -u pressel)"
   fi
-  cp -a "$OPT/before/." "$ETC/"
+  put_settings_back "$was"
   switch_to "$was"
   put_units "$was"
   sync -f "$OPT"
   rm -rf "$OPT/trial" "$OPT/before"
-  systemctl restart pressel || true
+  if [ "$action" = settle ] && [ -n "$reboot" ]; then
+    systemctl reboot # nobody is there to do it, and the sound card of before is not there yet
+  else
+    systemctl restart pressel 2>/dev/null || true
+  fi
   if [ "$was" = "$now" ]; then die 3 "the new settings failed the gate: those before are back"; fi
   die 3 "release $now failed its gate: $was runs again, with the settings that it had"
+}
+
+# What begin_trial kept becomes what is wanted, and is put like any other.
+put_settings_back() {
+  release=$OPT/releases/$1 wheel=$(site_packages "$1") config='' token=''
+  [ -f "$OPT/before/board.toml" ] || return 0
+  rm -f "$scratch"/{mixer,config_txt,config.toml,token}
+  cp -a "$OPT/before/." "$scratch/"
+  [ ! -f "$scratch/config.toml" ] || config=$scratch/config.toml
+  if [ -f "$scratch/token" ]; then token=$scratch/token; else drop "$ETC/credentials/token"; fi
+  put_settings
+  config_txt >/dev/null || return 0
+  # Whatever has become of config.txt meanwhile, the rest goes back.
+  (check_config_txt) || cp "$(config_txt)" "$scratch/config.txt.new"
+  put_boot_files
 }
 
 # Keeps three: current, previous, and the newest of the others.
@@ -397,7 +487,7 @@ prune() {
   while read -r name; do
     [ "$name" = "$(version_of current)" ] || [ "$name" = "$(version_of previous)" ] && continue
     kept=$((kept + 1))
-    [ $kept -le 1 ] || rm -rf "$OPT/releases/${name:?}"
+    [ $kept -le 1 ] || scrap "$OPT/releases/$name"
   done < <(find "$OPT/releases" -mindepth 1 -maxdepth 1 -printf '%T@ %f\n' | sort -rn | cut -d ' ' -f 2)
 }
 
@@ -413,24 +503,29 @@ do_install() {
   [ -n "$dry" ] || mkdir -p "$OPT"
   install_packages
   make_release
-  check_config
-  put_settings
-  put_boot_files
-  switch_to "$version"
-  put_units "$version"
+  take_into_use
   put_claim
   put_command
   try_it
   total
 }
 
+take_into_use() {
+  check_config
+  put_settings
+  put_boot_files
+  switch_to "$version"
+  put_units "$version"
+}
+
+# The board's files go back too: each release has its own. While one is on trial, the one before is the trial's.
 do_rollback() {
-  local to
-  to=$(version_of previous)
-  complete "$to" || die 1 "there is no release before $(version_of current) to go back to"
-  if [ -n "$dry" ]; then switch_to "$to"; total; return; fi
-  switch_to "$to"
-  put_units "$to"
+  version=$(cat "$OPT/trial" 2>/dev/null || version_of previous)
+  complete "$version" || die 1 "there is no other release to go back to"
+  release=$OPT/releases/$version wheel=$(site_packages "$version")
+  check_board
+  check_config_txt
+  take_into_use
   try_it
   total
 }
@@ -450,7 +545,9 @@ do_reset() {
   find "$STATE" -mindepth 1 -delete
   rm -f "$ETC/credentials/token" "$OPT/claim.sha256"
   put_claim
-  ! systemd_runs || [ -z "$start" ] || systemctl start pressel || true
+  if systemd_runs && [ -n "$start" ]; then
+    systemctl start pressel 2>/dev/null || note "pressel does not run: $(why_down)"
+  fi
   total
 }
 
@@ -464,6 +561,7 @@ do_status() {
   [ -z "$json" ] || form='{"version":"%s","previous":"%s","service":"%s","trial":%s,"reboot_needed":%s,"enrolled":%s,"releases":[%s]}\n'
   # shellcheck disable=SC2059 # one of the two forms above
   printf "$form" "$(version_of current)" "$(version_of previous)" "$state" "$trial" "$reboot" "$enrolled" "$(releases)"
+  [ -n "$json" ] || [ "$state" != failed ] || note "it does not run: $(why_down)"
 }
 
 releases() {
@@ -474,9 +572,10 @@ releases() {
 
 do_uninstall() {
   local file
-  if [ -n "$dry" ]; then changed "all of Pressel: removed"; total; return; fi
-  ! systemd_runs || systemctl stop pressel pressel-trial pressel-mixer 2>/dev/null || true
-  for file in "${UNITS[@]}"; do systemctl --quiet disable "$file" 2>/dev/null || true; done
+  if [ -z "$dry" ]; then
+    ! systemd_runs || systemctl stop pressel pressel-trial pressel-mixer 2>/dev/null || true
+    for file in "${UNITS[@]}"; do systemctl --quiet disable "$file" 2>/dev/null || true; done
+  fi
   remove_boot_files
   drop /usr/local/bin/pressel
   for file in "${UNITS[@]}"; do drop "/usr/local/lib/systemd/system/$file"; done
@@ -484,11 +583,11 @@ do_uninstall() {
   drop /usr/local/lib/tmpfiles.d/pressel.conf
   drop /etc/systemd/journald.conf.d/90-pressel.conf
   drop /etc/systemd/system.conf.d/90-pressel-watchdog.conf
-  ! systemd_runs || systemctl daemon-reload
+  if [ -z "$dry" ] && systemd_runs; then systemctl daemon-reload; restart_journal; fi
   remove_state
-  if id pressel >/dev/null 2>&1 && changed "user pressel: removed"; then userdel pressel; fi
+  if [ "$(user_home)" = "$STATE" ] && changed "user pressel: removed"; then userdel pressel; fi
   remove_packages
-  rm -f "$REBOOT"
+  [ -n "$dry" ] || rm -f "$REBOOT"
   [ ! -f "$OPT/folders" ] || sort -r "$OPT/folders" >"$scratch/folders"
   drop "$OPT"
   while read -r file; do rmdir "$file" 2>/dev/null || true; done < <(cat "$scratch/folders" 2>/dev/null)
@@ -500,9 +599,11 @@ remove_boot_files() {
   [ ! -f "$OPT/overlays" ] || while read -r file; do drop "$file"; done <"$OPT/overlays"
   file=$(config_txt) || return 0
   grep -q '^# >>> pressel' "$file" || return 0
+  reboot=yes
   changed "$file" || return 0
   sed '/^# >>> pressel\r\?$/,/^# <<< pressel\r\?$/d' "$file" >"$scratch/config.txt"
-  # sed gives the last line an end, where ours may have been the first to need one.
+  # The last line may have had no end before ours came.
+  # shellcheck disable=SC1003 # sed's own way to end it
   if [ -f "$file$BACKUP_SUFFIX" ] && cmp -s "$scratch/config.txt" <(sed '$a\' "$file$BACKUP_SUFFIX"); then
     cp "$file$BACKUP_SUFFIX" "$scratch/config.txt"
   fi
@@ -512,21 +613,21 @@ remove_boot_files() {
 
 remove_state() {
   if [ -n "$purge" ]; then drop "$ETC"; drop "$STATE"; return; fi
-  # Its user goes, and the next one to get that number must not own a key.
-  [ ! -d "$STATE" ] || chown -R root:root "$STATE"
+  [ -d "$ETC" ] || [ -d "$STATE" ] || return 0
   note "kept: $ETC and $STATE (--uninstall --purge removes them too)"
+  # Its user goes, and the next one to get that number must not own a key.
+  [ -n "$dry" ] || [ ! -d "$STATE" ] || chown -R root:root "$STATE"
 }
 
 remove_packages() {
-  local ours
-  [ -s "$OPT/packages" ] || return 0
-  ours=$(sort -u "$OPT/packages" | xargs)
+  local ours left
+  ours=$(brought | xargs)
+  [ -n "$ours" ] || return 0
+  changed "packages: $ours removed" || return 0
   # shellcheck disable=SC2086 # a list of names
-  if dpkg --purge $ours >"$scratch/apt" 2>&1; then
-    changed "packages: $ours removed"
-  else
-    note "kept, because others need them: $ours"
-  fi
+  dpkg --purge $ours >/dev/null 2>&1 9>&- || true
+  left=$(brought | xargs)
+  [ -z "$left" ] || note "kept, because others need them: $left"
 }
 
 # --- the command line
@@ -553,7 +654,7 @@ parse() {
 leave() {
   local status=$?
   jobs -p | xargs -r kill 2>/dev/null || true
-  [ -z "$unfinished" ] || rm -rf "$unfinished"
+  [ -z "$unfinished" ] || scrap "$unfinished"
   [ -z "$scratch" ] || rm -rf "$scratch"
   exit "$status"
 }
@@ -567,6 +668,7 @@ main() {
   trap 'exit 1' INT TERM HUP
   if [ "$action" != status ]; then
     exec 9>/run/pressel-install.lock
+    flock --nonblock 9 || note "waiting: another install.sh is running"
     flock --wait 600 9 || die 1 "another install.sh has been running for ten minutes"
   fi
   "do_$action"

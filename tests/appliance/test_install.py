@@ -173,21 +173,55 @@ def test_what_it_refuses_is_one_line_and_nothing_has_changed(machine: Machine) -
         facts = json.loads((folder / name / "bundle.json").read_text())
         (folder / name / "bundle.json").write_text(json.dumps({**facts, key: value}))
         _seal(folder / name)
-    shutil.copytree(folder / "1.0", folder / "damaged")
-    with (folder / "damaged/requirements.txt").open("a") as file:
-        file.write("\n")
+    for name in ("damaged", "cut"):
+        shutil.copytree(folder / "1.0", folder / name)
+    (wheel,) = (folder / "damaged/wheels").glob("numpy-*cp311*")
+    os.truncate(wheel, 1000)
+    os.truncate(folder / "cut/bundle.json", 20)
     assert "this bundle is for aarch64, this machine is x86_64" in _refused(
         machine, 4, *_FIRST, version="arm"
     )
     assert "is not in this bundle (3.9)" in _refused(machine, 4, *_FIRST, version="old")
-    assert "requirements.txt" in _refused(machine, 4, *_FIRST, version="damaged")
+    assert f"damaged (wheels/{wheel.name}: FAILED): copy it again" in _refused(
+        machine, 4, *_FIRST, version="damaged"
+    )
+    assert "damaged (bundle.json: FAILED)" in _refused(machine, 4, *_FIRST, version="cut")
     assert "i2s-mems-pair" in _refused(machine, 2)
     assert 'no board "i2s-mems"' in _refused(machine, 4, "--board", "i2s-mems")
     assert "nobody.toml" in _refused(machine, 2, "--board", "i2s-mems-pair", "--config", "/srv/nobody.toml")
     with _says(machine, "getconf", "32"):
         assert "32-bit" in _refused(machine, 4, *_FIRST)
-    for name in ("arm", "old", "damaged"):
+    python = machine.root / "usr/bin/python3"
+    python.rename(python.with_name("python3.away"))
+    try:
+        assert "python3 is missing: apt-get install python3" in _refused(machine, 4, *_FIRST)
+    finally:
+        python.with_name("python3.away").rename(python)
+    for name in ("arm", "old", "damaged", "cut"):
         shutil.rmtree(folder / name)
+
+
+def test_somebody_s_own_account_of_that_name_is_left_alone(machine: Machine) -> None:
+    machine.run("useradd", "--create-home", "pressel")
+    try:
+        assert 'an account "pressel" with the home /home/pressel' in _refused(machine, 4, *_FIRST)
+        assert machine.run("/srv/bundles/1.0/install.sh", "--uninstall", "--purge").returncode == 0
+        assert machine.run("id", "pressel").returncode == 0
+    finally:
+        machine.run("userdel", "--remove", "pressel")
+
+
+def test_a_board_that_claims_an_i2s_pin_is_refused_without_settings_too(machine: Machine) -> None:
+    board = machine.root / "srv/mine/board.toml"
+    board.parent.mkdir()
+    text = (bundle.ROOT / "hardware/i2s-mems-pair/board.toml").read_text()
+    board.write_text(text.replace('"i2s-mems-pair"', '"mine"', 1).replace("button = 23", "button = 19", 1))
+    done = machine.install("1.0", "--board", "/srv/mine")
+    assert done.returncode == 4
+    assert 'install.sh: board.toml: board "mine": panel.button is GPIO 19' in done.stderr
+    assert not (machine.root / "opt/pressel/current").exists()
+    assert not (machine.root / "etc/pressel").exists()
+    machine.run("/srv/bundles/1.0/install.sh", "--uninstall", "--purge")
 
 
 def test_somebody_else_s_sound_board_is_named(machine: Machine) -> None:
@@ -195,8 +229,7 @@ def test_somebody_else_s_sound_board_is_named(machine: Machine) -> None:
     config.write_text("dtoverlay=hifiberry-dac\n")
     try:
         said = _refused(machine, 4, *_FIRST)
-        assert "/boot/firmware/config.txt" in said
-        assert "dtoverlay=hifiberry-dac" in said
+        assert 'install.sh: /boot/firmware/config.txt: "dtoverlay=hifiberry-dac" is a sound board' in said
     finally:
         config.write_text(_CONFIG_TXT)
 
@@ -245,8 +278,11 @@ def test_a_dry_run_an_install_a_second_one_and_away_without_a_trace(machine: Mac
     assert machine.files() == installed
     status = json.loads(machine.run("/opt/pressel/install.sh", "--status", "--json").stdout)
     assert (status["version"], status["trial"], status["releases"]) == ("1.0", False, ["1.0"])
+    gone = machine.run("/opt/pressel/install.sh", "--uninstall", "--purge", "--dry-run")
+    assert machine.files() == installed
     away = machine.run("/opt/pressel/install.sh", "--uninstall", "--purge")
-    assert away.returncode == 0, away.stderr
+    assert (away.returncode, gone.returncode) == (0, 0), away.stderr
+    assert gone.stdout.replace("would change ", "changed ") == away.stdout
     left = machine.files()
     # useradd and groupadd keep the last version of their files, and systemd-sysusers does not close the gap.
     changed = {path for path in before.keys() | left.keys() if before.get(path) != left.get(path)}
@@ -335,6 +371,46 @@ def test_power_that_fails_at_any_command_leaves_the_old_release_or_the_new(machi
     assert found == {"1.0", "1.1"}, "no cut fell before the switch, or none after it"
 
 
+def test_half_of_a_release_that_was_being_removed_does_not_count(machine: Machine) -> None:
+    assert machine.install("1.0", *_FIRST).returncode == 0
+    assert machine.install("1.1").returncode == 0
+    again = machine.root / "srv/bundles/again"
+    shutil.copytree(machine.root / "srv/bundles/1.0", again)
+    (again / "note").write_text("built again, and not the same\n")
+    _seal(again)
+    # Killed as soon as rm takes 1.0 away for the other build of it.
+    rm = machine.root / "usr/local/bin/rm"
+    rm.write_text(
+        '#!/bin/sh\n[ "$1" != -rf ] || { find "$2" -name numpy -exec /bin/rm -r {} +; kill -KILL 0; }\n'
+        'exec /bin/rm "$@"\n'
+    )
+    rm.chmod(0o755)
+    try:
+        assert machine.install("again").returncode == -9
+    finally:
+        rm.unlink()
+        shutil.rmtree(again)
+    assert machine.run("/opt/pressel/install.sh", "--rollback").returncode == 1
+    assert machine.current() == "1.1"
+    assert machine.install("1.0").returncode == 0
+    assert machine.current() == "1.0"
+
+
+def test_going_back_brings_the_board_s_files_of_that_release(machine: Machine) -> None:
+    assert machine.install("1.0", *_FIRST).returncode == 0
+    assert machine.install("1.1").returncode == 0
+    # As a release would that has other lines for this board.
+    board, config = (machine.root / name for name in ("etc/pressel/board.toml", "boot/firmware/config.txt"))
+    theirs, lines = board.read_text(), config.read_text()
+    board.write_text(theirs.replace("gain_db = 24.0", "gain_db = 20.0"))
+    config.write_text(lines.replace("dtparam=audio=off", "dtparam=audio=off\ndtparam=spi=on"))
+    done = machine.run("/opt/pressel/install.sh", "--rollback")
+    assert done.returncode == 0, done.stderr
+    assert (board.read_text(), config.read_text()) == (theirs, lines)
+    assert "reboot needed" in done.stdout
+    assert machine.current() == "1.0"
+
+
 def test_debian_s_packages_come_and_go_and_without_a_network_nothing_is_half_there(machine: Machine) -> None:
     machine.run("/opt/pressel/install.sh", "--uninstall", "--purge")
     machine.run("dpkg", "--purge", "python3-pyaudio")
@@ -344,6 +420,7 @@ def test_debian_s_packages_come_and_go_and_without_a_network_nothing_is_half_the
     assert "cannot install python3-pyaudio" in done.stderr
     assert "connect this machine to the network" in done.stderr
     assert not (machine.root / "opt/pressel/releases").exists()
+    assert (machine.root / "opt/pressel/packages").read_text() == ""
     before = machine.run("dpkg-query", "-W").stdout
     done = machine.install("1.0", *_FIRST)
     if "cannot install" in done.stderr:
@@ -421,6 +498,49 @@ def test_settings_that_fail_the_gate_are_taken_back_too(box: nspawn.Container) -
     assert '127.0.0.1:1"' not in box.run("cat", "/etc/pressel/config.toml").stdout
 
 
+def test_a_token_that_fails_the_gate_is_taken_back_too(box: nspawn.Container) -> None:
+    box.run("sh", "-c", "echo pst_wrong >/srv/wrong")
+    assert _install(box, "1.1", "--token-file", "/srv/wrong").returncode == 3
+    assert box.run("cmp", "/srv/token", "/etc/pressel/credentials/token").returncode == 0
+
+
+def test_a_unit_that_somebody_disabled_is_a_change(box: nspawn.Container) -> None:
+    box.run("systemctl", "--quiet", "disable", "pressel")
+    done = _install(box, "1.1")
+    assert "changed pressel.service: enabled" in done.stdout
+    assert "1 changes" in done.stdout
+
+
+def test_a_service_that_fails_with_nothing_changed_is_one_line(box: nspawn.Container) -> None:
+    box.run("cp", "-p", "/etc/pressel/config.toml", "/srv/kept.toml")
+    box.run("cp", "/srv/wrong.toml", "/etc/pressel/config.toml")
+    box.run("systemctl", "stop", "pressel")
+    done = _install(box, "1.1")
+    box.run("cp", "-p", "/srv/kept.toml", "/etc/pressel/config.toml")
+    box.run("systemctl", "restart", "pressel")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "install.sh: pressel is not as it should be, and nothing was changed that could be taken back\n",
+    )
+
+
+def test_a_board_that_fails_its_gate_after_the_reboot_takes_its_config_txt_lines_back(
+    box: nspawn.Container,
+) -> None:
+    box.run("sh", "-c", f"mkdir -p /boot/firmware; printf '{_CONFIG_TXT}\\n' >/boot/firmware/config.txt")
+    assert "after the reboot" in _install(box, "1.1", "--board", "respeaker-2mic-v2").stdout
+    assert box.run("test", "-x", "/etc/pressel/mixer").returncode == 0
+    box.run("rm", "/run/pressel-reboot-needed")  # as a boot does; there is no GPIO here, nor an SPI
+    done = _install(box, "1.1")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert 'name = "simulated"' in box.run("cat", "/etc/pressel/board.toml").stdout
+    assert box.run("cat", "/boot/firmware/config.txt").stdout == f"{_CONFIG_TXT}\n"
+    assert box.run("ls", "/etc/pressel").stdout.split() == ["board.toml", "config.toml", "credentials"]
+    assert "reboot needed" in box.run("/opt/pressel/install.sh", "--status").stdout
+    box.run("rm", "-r", "/boot/firmware", "/run/pressel-reboot-needed")
+    assert _install(box, "1.1").returncode == 0
+
+
 def test_the_release_before_is_one_command_away(box: nspawn.Container) -> None:
     assert box.run("/opt/pressel/install.sh", "--rollback", *_GATE).returncode == 0
     assert _release(box) == ("1.0", "active")
@@ -444,3 +564,7 @@ def test_a_reset_forgets_who_it_was_and_keeps_its_settings(box: nspawn.Container
     assert box.run("/opt/pressel/install.sh", "--reset", "--no-start").returncode == 0
     assert box.run("find", "/var/lib/pressel", "/etc/pressel/credentials", "-type", "f").stdout == ""
     assert "[backend]" in box.run("cat", "/etc/pressel/config.toml").stdout
+    said = box.run("/opt/pressel/install.sh", "--reset").stdout
+    assert "pressel does not run: this device has no claim, no identity and no token" in said
+    said = box.run("/opt/pressel/install.sh", "--status").stdout
+    assert "it does not run: this device has no claim" in said
