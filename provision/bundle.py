@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         archive = build(options.version, options.arch, options.out)
-    except BundleError as error:
+    except (BundleError, OSError) as error:
         print(f"bundle: {error}", file=sys.stderr)
         return 1
     print(f"{archive} ({archive.stat().st_size / 1e6:.0f} MB)")
@@ -60,9 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build(version: str, arch: str, out: Path) -> Path:
-    """Make `pressel-<version>-<arch>.tar.gz` in `out`; same source, same bytes. Raises BundleError."""
+    """Make `pressel-<version>-<arch>.tar.gz` in `out`; same source, same bytes. Raises BundleError, OSError."""
     if not _VERSION.fullmatch(version):
         raise BundleError(f'"{version}" is no version: write it like 1.2.3 or 1.2.3rc1')
+    out.mkdir(parents=True, exist_ok=True)
     name = f"pressel-{version}-{arch}"
     with tempfile.TemporaryDirectory(prefix="pressel-bundle-") as scratch:
         folder = Path(scratch) / name
@@ -162,7 +163,6 @@ def _add_files(folder: Path, version: str, arch: str) -> None:
 
 def _packed(folder: Path, out: Path) -> Path:
     """Write the archive beside its final name and rename it: there is never half of one."""
-    out.mkdir(parents=True, exist_ok=True)
     archive = out / f"{folder.name}.tar.gz"
     half = archive.with_suffix(".half")
     with (

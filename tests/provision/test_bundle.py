@@ -53,3 +53,13 @@ def test_what_is_no_version_is_refused(
     assert bundle.main(["--version", version, "--out", str(tmp_path)]) == 1
     assert "is no version" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_line_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert bundle.main(["--out", str(tmp_path / "file")]) == 1
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert f"{tmp_path}/file" in told.err
