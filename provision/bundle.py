@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build(version: str, arch: str, out: Path) -> Path:
-    """Make `pressel-<version>-<arch>.tar.gz` in `out`; same source, same bytes. Raises BundleError, OSError."""
+    """Make `pressel-<version>-<arch>.tar.gz` in `out`: same source, same bytes. Raises BundleError."""
     if not _VERSION.fullmatch(version):
         raise BundleError(f'"{version}" is no version: write it like 1.2.3 or 1.2.3rc1')
     out.mkdir(parents=True, exist_ok=True)
