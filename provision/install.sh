@@ -458,7 +458,7 @@ back() {
   sync -f "$OPT"
   rm -rf "$OPT/trial" "$OPT/before"
   if [ "$action" = settle ] && [ -n "$reboot" ]; then
-    systemctl reboot # nobody is there to do it, and the sound card of before is not there yet
+    systemctl --no-block reboot # nobody is there to do it, and the sound card of before is not there yet
   else
     systemctl restart pressel 2>/dev/null || true
   fi
