@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyinfra.operations import files, server
 
-from provision.fleet.facts import as_root
+from provision.fleet.facts import CALL_S, as_root
 from provision.fleet.planning import CLAIM_FILE, CONFIG_FILE, TOKEN_FILE, reboot
 from provision.fleet.report import Outcome
 from provision.fleet.ssh import Session
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # next time; all else is in a folder that this run has for itself.
 STAGE = "/var/cache/pressel-fleet"
 _LEFT_MINUTES = 120  # a run's folder that is so old belongs to no run any more: a desk or a connection died
+SEND_S = 1800  # a bundle, over a radio that hardly reaches
 INSTALL_S = 1800  # a first install fetches Debian packages and makes a venv on a slow card
 ROLLED_BACK = 3
 _OPTIONS = {CONFIG_FILE: "--config", CLAIM_FILE: "--claim", TOKEN_FILE: "--token-file"}
@@ -97,15 +98,15 @@ def _operations(
     """Add what is to be done, in order; return each device's operations with their names."""
     added: dict[str, list[tuple[str, OperationMeta]]] = {plan.target.name: [] for plan in plans}
 
-    def add(operation: Any, names: list[str], what: str, **arguments: Any) -> None:
-        for device, meta in session.operate(operation, names, what, **arguments).items():
+    def add(operation: Any, names: list[str], what: str, limit_s: float, **arguments: Any) -> None:
+        for device, meta in session.operate(operation, names, what, limit_s, **arguments).items():
             added[device].append((what, meta))
 
     bundle, folder = release.path.name, f"{STAGE}/run-{token_hex(4)}"
     everyone = [plan.target.name for plan in plans if not plan.gate_only]
-    add(server.shell, everyone, "make room", commands=[as_root(room_script(folder))], _timeout=60)
+    add(server.shell, everyone, "make room", CALL_S, commands=[as_root(room_script(folder))])
     sending = f"send {bundle} ({release.size_mb:.0f} MB)"
-    add(files.put, everyone, sending, src=str(release.path), dest=f"{STAGE}/{bundle}")
+    add(files.put, everyone, sending, SEND_S, src=str(release.path), dest=f"{STAGE}/{bundle}")
     for plan in plans:
         name = plan.target.name
         for file, text in plan.files.items():
@@ -113,13 +114,14 @@ def _operations(
                 files.put,
                 [name],
                 f"send {file}",
+                CALL_S,
                 src=io.StringIO(text),
                 dest=f"{folder}/{file}",
                 mode="600",
             )
         script = gate_script(gate_s) if plan.gate_only else install_script(plan, bundle, folder, gate_s)
         what = f"gate, {gate_s} s" if plan.gate_only else f"install, then {gate_s} s of gate"
-        add(server.shell, [name], what, commands=[as_root(script)], _timeout=INSTALL_S + gate_s)
+        add(server.shell, [name], what, INSTALL_S + gate_s, commands=[as_root(script)])
     return added
 
 
@@ -134,7 +136,8 @@ def _outcome(
             continue
         lines = [*meta.stdout_lines, *meta.stderr_lines] if meta.is_complete() else []
         if not session.connected(name) and exit_status(lines) is None:
-            detail = f"the SSH connection broke during: {what}; apply again goes on from there"
+            broke = session.failures.get(name, "the SSH connection broke")
+            detail = f"{broke} during: {what}; apply again goes on from there"
             return Outcome(name, "failed", plan.version, detail, plan.steps)
         return failure(plan, what, [*lines, *filter(None, [session.failures.get(name)])])
     if plan.gate_only:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from gevent import spawn_later
 from paramiko import ChannelException, SSHException
 from pyinfra.api.config import Config
 from pyinfra.api.exceptions import ConnectError, PyinfraError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 CONNECT_S = 10
 KEEP_ALIVE_S = 10
 SILENT_S = 40  # after so long without an acknowledgement a connection counts as broken
+_WAITS = ("banner_timeout", "auth_timeout", "channel_timeout")
 BROKEN = (PyinfraError, SSHException, OSError, EOFError, ValueError)  # what a device's fault may raise here
 
 # What pyinfra logs is told in the report instead, a line for each device.
@@ -61,7 +63,7 @@ class Session:
         # No dry run by pyinfra: what is to change was found out by facts before.
         self._state = State(Inventory((names, {})), config, check_for_changes=False)
         self._hosts: dict[str, Host] = {host.name: host for host in self._state.inventory}
-        self._steps: dict[str, list[str]] = {name: [] for name in self._hosts}
+        self._steps: dict[str, list[tuple[str, float]]] = {name: [] for name in self._hosts}
 
     def __enter__(self) -> Self:
         get_host_keys.cache.clear()  # else a key seen a moment ago counts as new
@@ -111,12 +113,12 @@ class Session:
         self._each(self.alive, run)
 
     def operate(
-        self, operation: Any, names: Sequence[str], what: str, **arguments: Any
+        self, operation: Any, names: Sequence[str], what: str, limit_s: float, **arguments: Any
     ) -> dict[str, OperationMeta]:
         """Add an operation of pyinfra, `what` in words, for these devices; `run` carries it out."""
         there = [name for name in names if name not in self.failures]
         for name in there:
-            self._steps[name].append(what)
+            self._steps[name].append((what, limit_s))
         hosts = [self._hosts[name] for name in there]
         metas: dict[Host, OperationMeta] = (
             add_op(self._state, operation, host=hosts, name=what, **arguments) if hosts else {}
@@ -134,7 +136,8 @@ class Session:
             try:
                 self._carry_out(name, begun)
             except BROKEN as error:
-                self.failures[name] = explain(self._targets[name], error)
+                if self.connected(name):
+                    self.failures[name] = explain(self._targets[name], error)
             self.seconds[name] = round(time.monotonic() - start, 1)
             done(name)
 
@@ -146,10 +149,19 @@ class Session:
         """Not by pyinfra's run_ops: there each device waits for the others after every operation."""
         host = self._hosts[name]
         with ctx_host.use(host):
-            for what, operation in zip(self._steps[name], host.op_hash_order, strict=True):
+            for (what, limit_s), operation in zip(self._steps[name], host.op_hash_order, strict=True):
                 begun(name, what)
-                if not run_host_op(self._state, host, operation):
-                    return
+                guard = spawn_later(limit_s, self._cut, name, limit_s)
+                try:
+                    if not run_host_op(self._state, host, operation):
+                        return
+                finally:
+                    guard.kill()
+
+    def _cut(self, name: str, limit_s: float) -> None:
+        """Hang up: a device that is stuck (its card, say) may acknowledge for ever and answer nothing."""
+        self.failures[name] = f"no end within {limit_s:.0f} s"
+        _client(self._hosts[name]).close()
 
     def connected(self, name: str) -> bool:
         """Whether a device's connection still stands."""
@@ -192,7 +204,7 @@ class Session:
 def why_silent(ask: Callable[[str], list[str]], user: str) -> str:
     """Return why a device that is connected does not say its state; `ask` runs a command on it, in time."""
     try:
-        said = ask(f"echo here; sudo -n true 2>/dev/null || echo {NO_SUDO}")
+        said = ask(f'echo here; [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo {NO_SUDO}')
     except TimeoutError:
         return f"it lets {user} in and answers nothing"
     if "here" not in said:
@@ -254,14 +266,16 @@ def _ssh_data(target: Target) -> dict[str, Any]:
         "ssh_known_hosts_file": ssh.known_hosts_file,
         "ssh_strict_host_key_checking": "accept-new",
         "ssh_config_file": os.devnull,  # the inventory says it all
-        "ssh_paramiko_connect_kwargs": {"banner_timeout": CONNECT_S * 2, "auth_timeout": CONNECT_S * 2},
+        "ssh_paramiko_connect_kwargs": dict.fromkeys(_WAITS, CONNECT_S * 2),
     }
     return data | ({"ssh_key": ssh.key_file} if ssh.key_file else {})
 
 
 def explain(target: Target, error: BaseException) -> str:
     """Return one line: what is wrong, and the mend."""
-    said = " ".join(str(part) for part in error.args) or "the SSH connection broke"
+    if not error.args:
+        return "the SSH connection broke"
+    said = " ".join(str(part) for part in error.args)
     user, where = target.ssh.user, f"{target.host} port {target.ssh.port}"
     known = {
         "host key": f"the SSH host key of {where} has changed since it was first seen: if the device was set "

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         (ConnectError("SSH host key error (Host key for h does not match.)"), "-R 'h'"),
         (PyinfraError("Private key file (k) is encrypted, set x"), "has a passphrase: load it with ssh-add"),
         (OSError("odd"), "odd (h port 22)"),
-        (EOFError(), "the SSH connection broke (h port 22)"),
+        (EOFError(), "the SSH connection broke"),
         (ChannelException(2, "Connect failed"), "lets ops in and opens no session"),
         (ConnectError("Unable to establish SFTP connection."), "takes no files"),
     ],
