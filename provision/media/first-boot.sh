@@ -79,7 +79,8 @@ run_installer() {
 # FAT may keep the old clusters all the same; the claim and the token are there for one start only.
 wipe() {
   local file
-  for file in "$here/token" "$here/claim.json"; do
+  # The hidden ones: what a card has that was pulled while it was written.
+  for file in "$here"/{token,claim.json,.token.new,.claim.json.new}; do
     if [[ -f $file ]]; then shred --iterations=1 --remove "$file"; fi
   done
 }

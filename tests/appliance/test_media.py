@@ -95,6 +95,7 @@ def booted(trixie: Path, desk: Path, tmp_path: Path) -> Iterator[nspawn.Containe
     """A machine that had its first start with the card."""
     root = rootfs.copy(trixie, tmp_path / "machine")
     _write(desk, cards.trixie(root / _BOOT))
+    (root / _BOOT / "pressel/.token.new").write_text("half")  # of a run that was broken off
     with nspawn.Container(root, f"media-{os.getpid()}") as machine:
         _settled(machine)
         yield machine
@@ -198,6 +199,7 @@ def test_a_card_becomes_a_machine(booted: nspawn.Container, desk: Path) -> None:
     assert lines == [told, json.dumps({"url": cards.URL, "claim": cards.CLAIM})] * 2
     assert (root / _BOOT / "pressel/first-boot.log").read_text().endswith("done: restarting\n")
     assert not (root / _BOOT / "pressel/claim.json").exists()
+    assert not (root / _BOOT / "pressel/.token.new").exists()
     assert not (root / "var/tmp/pressel-first-boot").exists()
     assert cards.CLAIM not in booted.journal()
 

@@ -162,6 +162,30 @@ def test_of_many_at_once_one_is_let_in(registry: Registry) -> None:
     assert sorted(outcomes) == ["kitchen", *["replayed"] * 7]
 
 
+def test_of_many_with_the_same_claim_one_is_let_in(tmp_path: Path) -> None:
+    two = (Registry(tmp_path), Registry(tmp_path))
+    claim, outcomes = two[0].new_claim("kitchen", NOW), list[str]()
+    ready = threading.Barrier(8)
+
+    def come(number: int) -> None:
+        request = wish(Signer(), claim, serial=f"serial-{number}")
+        ready.wait(10)
+        try:
+            outcomes.append(two[number % 2].enrol(request, NOW)[0].name)
+        except RequestError as error:
+            outcomes.append(error.code)
+
+    threads = [threading.Thread(target=come, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(outcomes) == [*["claim_used"] * 7, "kitchen"]
+    assert len(two[1].devices()) == 1
+    for one in two:
+        one.close()
+
+
 def test_a_revoked_device_is_refused_by_its_next_request_also_from_another_process(
     registry: Registry, tmp_path: Path
 ) -> None:
