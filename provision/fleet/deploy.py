@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from provision.fleet.release import Release
     from provision.fleet.report import Progress, Result
 
-# Belongs to the login, 0700: what is sent goes there without a detour through /tmp. The bundle stays for the
-# next time; all else is in a folder that this run has for itself.
+# Belongs to the login, 0700: what is sent goes there without a detour through /tmp. Each run has a folder for
+# itself in it; the bundle goes back to where the next run finds it.
 STAGE = "/var/cache/pressel-fleet"
 _LEFT_MINUTES = 120  # a run's folder that is so old belongs to no run any more: a desk or a connection died
 SEND_S = 1800  # a bundle, over a radio that hardly reaches
@@ -58,10 +58,17 @@ def deploy(
     return [outcomes[plan.target.name] for plan in plans]
 
 
-def room_script(folder: str) -> str:
-    """Return the shell script that makes this run's folder and removes those of runs that died."""
-    old = f"find {STAGE} -mindepth 1 -maxdepth 1 -type d -mmin +{_LEFT_MINUTES} -exec rm -rf {{}} +"
-    return f'set -e\ninstall -d -m 700 -o "${{SUDO_USER:-root}}" {STAGE} {folder}\n{old}'
+def room_script(folder: str, bundle: str) -> str:
+    """Return the shell script that makes this run's folder, with the bundle where one was sent before.
+
+    It removes the folders of runs that died.
+    """
+    return f"""
+set -e
+install -d -m 700 -o "${{SUDO_USER:-root}}" {STAGE} {folder}
+mv {STAGE}/{shlex.quote(bundle)} {folder} 2>/dev/null || true
+find {STAGE} -mindepth 1 -maxdepth 1 -type d -mmin +{_LEFT_MINUTES} -exec rm -rf {{}} +
+"""
 
 
 def install_script(plan: Plan, bundle: str, folder: str, gate_s: int) -> str:
@@ -75,12 +82,13 @@ def install_script(plan: Plan, bundle: str, folder: str, gate_s: int) -> str:
 set -eu
 trap 'rm -rf {folder}' EXIT
 mkdir -m 700 {folder}/unpacked
-tar -xzf {STAGE}/{shlex.quote(bundle)} -C {folder}/unpacked --strip-components=1 --no-same-owner
+tar -xzf {folder}/{shlex.quote(bundle)} -C {folder}/unpacked --strip-components=1 --no-same-owner
 board={shlex.quote(plan.target.board)}
 status=0
 said=$(bash {folder}/unpacked/install.sh --board "$board" {given} --gate {gate_s} 2>&1) || status=$?
+find {STAGE} -maxdepth 1 -name '*.tar.gz' -delete
+mv {folder}/{shlex.quote(bundle)} {STAGE} || true
 rm -rf {folder}
-find {STAGE} -maxdepth 1 -name '*.tar.gz' ! -name {shlex.quote(bundle)} -delete
 printf '%s\\n' "$said"
 echo "exit $status"
 exit "$status"
@@ -104,9 +112,9 @@ def _operations(
 
     bundle, folder = release.path.name, f"{STAGE}/run-{token_hex(4)}"
     everyone = [plan.target.name for plan in plans if not plan.gate_only]
-    add(server.shell, everyone, "make room", CALL_S, commands=[as_root(room_script(folder))])
+    add(server.shell, everyone, "make room", CALL_S, commands=[as_root(room_script(folder, bundle))])
     sending = f"send {bundle} ({release.size_mb:.0f} MB)"
-    add(files.put, everyone, sending, SEND_S, src=str(release.path), dest=f"{STAGE}/{bundle}")
+    add(files.put, everyone, sending, SEND_S, src=str(release.path), dest=f"{folder}/{bundle}")
     for plan in plans:
         name = plan.target.name
         for file, text in plan.files.items():

@@ -198,7 +198,13 @@ def test_a_secret_is_in_no_list_of_processes_and_open_to_nobody(desk: Desk) -> N
     (sent,) = [line for line in modes if line.endswith("/token")]
     assert sent.startswith("600 /var/cache/pressel-fleet/")
     assert TOKEN in (root / "etc/pressel/credentials/token").read_text()
-    assert [path.name for path in (root / "var/cache/pressel-fleet").iterdir()] == ["b.tar.gz"]
+    stage = root / "var/cache/pressel-fleet"
+    assert [path.name for path in stage.iterdir()] == ["b.tar.gz"]
+    sent = (stage / "b.tar.gz").stat()
+    desk.change("/a", "/c")
+    status, out, err = desk.fleet("apply")
+    assert (status, "1 changed" in out) == (0, True), out + err
+    assert (stage / "b.tar.gz").stat().st_mtime_ns == sent.st_mtime_ns  # and not sent again
 
 
 def test_a_changed_host_key_is_refused_with_the_mend(desk: Desk) -> None:

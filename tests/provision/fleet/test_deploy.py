@@ -31,8 +31,8 @@ def test_the_script_names_files_and_never_their_content(tmp_path: Path) -> None:
     assert subprocess.run(["sh", "-n", "-c", script], check=False).returncode == 0
 
 
-def test_the_folder_of_a_run_is_the_logins_alone(tmp_path: Path) -> None:
-    script = room_script("/var/cache/pressel-fleet/run-1")
+def test_the_folder_of_a_run_is_the_logins_alone() -> None:
+    script = room_script("/var/cache/pressel-fleet/run-1", "b.tar.gz")
     assert "install -d -m 700" in script
     assert subprocess.run(["sh", "-n", "-c", script], check=False).returncode == 0
 
