@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 URL = "https://companion.example:8790"
 
 
-def target(folder: Path, kept: str = 'claim = { file = "claim.json" }') -> Target:
+def target(folder: Path, kept: str = 'claim = { file = "claim.json" }', host: str = "h") -> Target:
     (folder / "fleet.toml").write_text(
-        f'[fleet]\ncompanion = "{URL}"\n[devices.hall]\nhost = "h"\nboard = "i2s-mems-pair"\n{kept}\n'
+        f'[fleet]\ncompanion = "{URL}"\n[devices.hall]\nhost = "{host}"\nboard = "i2s-mems-pair"\n{kept}\n'
     )
     return load(folder / "fleet.toml").targets[0]
 
