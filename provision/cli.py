@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 USAGE_EXIT = 2  # an inventory, an option or a secret that cannot be used; nothing was changed
+STOPPED_EXIT = 130  # Ctrl-C, as of a shell
+_STOPPED = "stopped; a device ends by itself what it has begun, and the same command again does the rest"
 
 _EXAMPLES = """examples:
   pressel-fleet plan                              what would change, and why
@@ -28,20 +30,22 @@ exit status: 0 all well, 1 a device is not, 2 usage: nothing was changed, 130 st
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = _parser().parse_args(argv)
-    if options.over_ssh:
-        _patch()
-    # Each command's module loads what it needs: `media` needs no SSH.
-    command = importlib.import_module(f"provision.{options.module}")
     try:
+        if options.over_ssh:
+            _patch()
+        # Each command's module loads what it needs: `media` needs no SSH.
+        command = importlib.import_module(f"provision.{options.module}")
         return int(command.main(options))
+    except ImportError as error:
+        package = str(error.name).partition(".")[0]
+        print(f"pressel-fleet: {package} is not installed: pip install 'pressel[fleet]'", file=sys.stderr)
+        return USAGE_EXIT
     except FleetError as error:
         print(f"pressel-fleet: {error}", file=sys.stderr)
         return USAGE_EXIT
     except KeyboardInterrupt:
-        print(
-            "\npressel-fleet: stopped; the same command again goes on where this one ended", file=sys.stderr
-        )
-        return 130
+        print(f"\npressel-fleet: {_STOPPED}", file=sys.stderr)
+        return STOPPED_EXIT
 
 
 def _patch() -> None:

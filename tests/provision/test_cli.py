@@ -54,6 +54,16 @@ def test_wrong_usage_is_one_line_and_2(tmp_path: Path, words: list[str], complai
     assert "Traceback" not in done.stderr
 
 
+def test_without_its_packages_it_says_what_to_install(tmp_path: Path) -> None:
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.modules['pyinfra'] = None; "
+    program += "from provision.cli import main; sys.exit(main(['plan']))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "pressel-fleet: pyinfra is not installed: pip install 'pressel[fleet]'\n"
+
+
 def test_a_device_that_is_not_there_is_one_line_and_1(tmp_path: Path) -> None:
     (tmp_path / "fleet.toml").write_text(
         '[fleet]\ncompanion = "https://companion.example"\n'
