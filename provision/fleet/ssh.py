@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gevent import spawn_later
 from paramiko import ChannelException, SSHException
+from paramiko.hostkeys import HostKeyEntry
 from pyinfra.api.config import Config
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.inventory import Inventory
@@ -245,16 +246,30 @@ def _tolerant(exec_command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_keys(targets: Sequence[Target]) -> None:
-    """Refuse a key file that is not there, and make the known_hosts files. Raises InventoryError."""
+    """Make or read the known_hosts files, and find the key files. Raises InventoryError."""
     for target in targets:
-        key, known = target.ssh.key_file, Path(target.ssh.known_hosts_file)
+        key = target.ssh.key_file
         if key and not Path(key).is_file():
             raise InventoryError(f"{target.name}: ssh.key_file {key} is missing: make it with ssh-keygen")
+    for name in {target.ssh.known_hosts_file for target in targets}:
+        known = Path(name)
         try:
             known.parent.mkdir(parents=True, exist_ok=True)
             known.touch(mode=0o600)
+            lines = known.read_text(errors="replace").splitlines()
         except OSError as error:
-            raise InventoryError(f"{target.name}: ssh.known_hosts_file {known}: {error.strerror}") from None
+            raise InventoryError(f"ssh.known_hosts_file {known}: {error.strerror}") from None
+        for number, line in enumerate(lines, 1):
+            if line.strip() and not line.strip().startswith("#") and not _is_key(line):
+                raise InventoryError(f"{known}: line {number} is no host key: remove or mend it")
+
+
+def _is_key(line: str) -> bool:
+    """Whether Paramiko reads it; it leaves out whatever follows a line that it cannot, and so forgets keys."""
+    try:
+        return HostKeyEntry.from_line(line) is not None
+    except Exception:  # noqa: BLE001 - its parsers raise what they will
+        return False
 
 
 def _ssh_data(target: Target) -> dict[str, Any]:
