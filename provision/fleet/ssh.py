@@ -265,7 +265,7 @@ def check_keys(targets: Sequence[Target]) -> None:
 
 
 def _is_key(line: str) -> bool:
-    """Whether Paramiko reads it; it leaves out whatever follows a line that it cannot, and so forgets keys."""
+    """Whether Paramiko reads it; it leaves out what follows a line that it cannot, and so forgets keys."""
     try:
         return HostKeyEntry.from_line(line) is not None
     except Exception:  # noqa: BLE001 - its parsers raise what they will
