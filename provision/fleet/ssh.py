@@ -1,4 +1,4 @@
-"""Devices reached over SSH, many at a time: pyinfra's state, and one line for whatever goes wrong with one.
+"""Devices reached over SSH, many at a time: pyinfra's state, and each device by itself.
 
 gevent must have patched the standard library before this is imported (provision/cli.py).
 """
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from gevent import spawn_later
-from paramiko import ChannelException, SSHException
+from paramiko import SSHException
 from paramiko.hostkeys import HostKeyEntry
 from pyinfra.api.config import Config
-from pyinfra.api.exceptions import ConnectError, PyinfraError
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.inventory import Inventory
 from pyinfra.api.operation import add_op
 from pyinfra.api.operations import run_host_op
@@ -25,6 +25,7 @@ from pyinfra.connectors.sshuserclient.client import get_host_keys
 from pyinfra.context import ctx_host, ctx_state
 
 from provision.errors import InventoryError
+from provision.fleet.explain import explain, no_sudo, why_silent
 from provision.fleet.facts import CALL_S, NO_SUDO
 
 if TYPE_CHECKING:
@@ -202,22 +203,6 @@ class Session:
         return why_silent(ask, self._targets[name].ssh.user)
 
 
-def why_silent(ask: Callable[[str], list[str]], user: str) -> str:
-    """Return why a device that is connected does not say its state; `ask` runs a command on it, in time."""
-    try:
-        said = ask(f'echo here; [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo {NO_SUDO}')
-    except TimeoutError:
-        return f"it lets {user} in and answers nothing"
-    if "here" not in said:
-        return f"it lets {user} in and runs no commands: look at the login's shell, and for a forced command"
-    return no_sudo(user) if NO_SUDO in said else f"it did not say its state within {CALL_S} s"
-
-
-def no_sudo(user: str) -> str:
-    """Return what is wrong with a login that may not become root, and the mend."""
-    return f"{user} may not use sudo without a password: allow it in /etc/sudoers.d, or set ssh.user"
-
-
 def _client(host: Host) -> Any:
     """Return the host's paramiko client, None before it is connected."""
     return getattr(host.connector, "client", None)
@@ -284,40 +269,3 @@ def _ssh_data(target: Target) -> dict[str, Any]:
         "ssh_paramiko_connect_kwargs": dict.fromkeys(_WAITS, CONNECT_S * 2),
     }
     return data | ({"ssh_key": ssh.key_file} if ssh.key_file else {})
-
-
-def explain(target: Target, error: BaseException) -> str:
-    """Return one line: what is wrong, and the mend."""
-    if not error.args:
-        return "the SSH connection broke"
-    said = " ".join(str(part) for part in error.args)
-    user, where = target.ssh.user, f"{target.host} port {target.ssh.port}"
-    known = {
-        "host key": f"the SSH host key of {where} has changed since it was first seen: if the device was set "
-        f"up anew, ssh-keygen -f {target.ssh.known_hosts_file} -R '{_entry(target)}'",
-        "authentication error": f"{user} is not let in at {where}: "
-        "put the key's public half into authorized_keys",
-        "is encrypted": f"{target.ssh.key_file} has a passphrase: "
-        "load it with ssh-add and leave ssh.key_file out",
-        "sftp": f"{where} takes no files: its sshd_config needs the Subsystem sftp",
-    }
-    for sign, line in known.items():
-        if sign in said.lower():
-            return line
-    if isinstance(error, ChannelException):
-        return f"{where} lets {user} in and opens no session: look at MaxSessions in its sshd_config"
-    if isinstance(error, ConnectError):
-        return f"cannot be reached at {where}: {_reason(error)}"
-    return f"{said} ({where})"
-
-
-def _entry(target: Target) -> str:
-    """Return the name that a device's key has in known_hosts."""
-    return target.host if target.ssh.port == 22 else f"[{target.host}]:{target.ssh.port}"
-
-
-def _reason(error: BaseException) -> str:
-    """Return the system's own words below pyinfra's and paramiko's."""
-    cause = error.__context__ or error
-    cause = next(iter(getattr(cause, "errors", {}).values()), cause)  # of several addresses the first
-    return str(getattr(cause, "strerror", None) or cause).lower() or type(cause).__name__
