@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from companion.enrol import Door
+from companion.access.door import Door
+from companion.access.registry import Registry
+from companion.access.tokens import Tokens
 from companion.errors import ConfigError, RequestError
 from companion.exchange import answer, read, refusal
 from companion.files import private_folder
 from companion.limits import Bucket
 from companion.providers import MintRequest, Provider
-from companion.registry import Registry
 from companion.strict import nearest
-from companion.tokens import Tokens
 from companion.wire import Grant, SessionRequest
 
 if TYPE_CHECKING:

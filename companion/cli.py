@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from companion.enrol_commands import add_commands
+from companion.access.commands import add_commands
 from companion.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _leave(_number: int, _frame: object) -> None:
 
 
 def _token_new(arguments: argparse.Namespace) -> int:
-    from companion.tokens import Tokens  # noqa: PLC0415
+    from companion.access.tokens import Tokens  # noqa: PLC0415
 
     config = _load(arguments)
     token = Tokens(Path(config.tokens_file)).new(arguments.name, replace=arguments.replace)
@@ -132,7 +132,7 @@ def _token_new(arguments: argparse.Namespace) -> int:
 
 
 def _token_list(arguments: argparse.Namespace) -> int:
-    from companion.tokens import Tokens  # noqa: PLC0415
+    from companion.access.tokens import Tokens  # noqa: PLC0415
 
     names = Tokens(Path(_load(arguments).tokens_file)).names()
     print(json.dumps({"devices": names}) if arguments.json else "\n".join(names))
@@ -140,7 +140,7 @@ def _token_list(arguments: argparse.Namespace) -> int:
 
 
 def _token_revoke(arguments: argparse.Namespace) -> int:
-    from companion.tokens import Tokens  # noqa: PLC0415
+    from companion.access.tokens import Tokens  # noqa: PLC0415
 
     Tokens(Path(_load(arguments).tokens_file)).revoke(arguments.name)
     print(json.dumps({"revoked": arguments.name}) if arguments.json else f"{arguments.name} is revoked")

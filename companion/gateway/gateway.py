@@ -20,7 +20,7 @@ from companion.gateway.events import EventBridge
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
 
-    from companion.enrol import Admits
+    from companion.access.door import Admits
     from companion.gateway.bridge import Bridge
     from companion.gateway.legs import Leg
 

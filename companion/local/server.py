@@ -18,7 +18,7 @@ from companion.local.items import new_id
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
 
-    from companion.enrol import Admits
+    from companion.access.door import Admits
     from companion.local.engine import Engine
     from companion.local.secrets import Pass
 

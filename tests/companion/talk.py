@@ -15,10 +15,10 @@ import uvicorn
 from hibari import Hibari
 from websockets.sync.client import ClientConnection, connect
 
+from companion.access.tokens import Tokens
 from companion.config import load
 from companion.local.recogniser import Sphinx
 from companion.serve import listen, server, url_of
-from companion.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -140,7 +140,7 @@ def test_a_token_file_that_breaks_is_503_and_mends_itself(tmp_path: Path) -> Non
 
 
 def test_a_revoked_device_is_refused_at_once(tmp_path: Path) -> None:
-    from companion.tokens import Tokens  # noqa: PLC0415
+    from companion.access.tokens import Tokens  # noqa: PLC0415
 
     with running(tmp_path) as one:
         assert one.post({}).status_code == 200

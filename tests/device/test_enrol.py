@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from companion.registry import Registry
+from companion.access.registry import Registry
 from device.config import BackendConfig
 from device.core.grant import GrantRequest
 from device.enrol import Enrolment, enrol_here

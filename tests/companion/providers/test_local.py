@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from companion.tokens import Tokens
+from companion.access.tokens import Tokens
 from tests.companion.talk import Client, Running, running, session
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from companion.access.tables import VERSION, open_database, why
 from companion.errors import ConfigError
-from companion.tables import VERSION, open_database, why
 
 if TYPE_CHECKING:
     from pathlib import Path

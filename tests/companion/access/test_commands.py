@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from companion.registry import Registry
+from companion.access.registry import Registry
 from companion.wire import EnrolRequest
-from tests.companion.signer import Signer
+from tests.companion.access.signer import Signer
 from tests.companion.talk import config_file
 from tests.companion.test_cli import run
 

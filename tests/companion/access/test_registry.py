@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from companion.access.registry import DATABASE, Registry
 from companion.errors import ConfigError, RequestError
-from companion.registry import DATABASE, Registry
 from companion.wire import EnrolRequest, RotateRequest
-from tests.companion.signer import Signer
+from tests.companion.access.signer import Signer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from companion.registry import Registry
-    from companion.tokens import Tokens
+    from companion.access.registry import Registry
+    from companion.access.tokens import Tokens
 
     Admits = Callable[[str], Awaitable[bool]]  # whether a device of this name may still come in
 

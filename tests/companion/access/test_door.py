@@ -9,10 +9,10 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from companion.enrol import Door
-from companion.registry import Registry
-from companion.tokens import Tokens
-from tests.companion.signer import Signer
+from companion.access.door import Door
+from companion.access.registry import Registry
+from companion.access.tokens import Tokens
+from tests.companion.access.signer import Signer
 from tests.companion.talk import Running, running, session
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from companion.assertions import LEEWAY_S, issuer, public_key, unauthorized, verified
+from companion.access.assertions import LEEWAY_S, issuer, public_key, unauthorized, verified
+from companion.access.tables import AssertionRow, ClaimRow, DeviceRow, FactRow, open_database, why
+from companion.access.tokens import check_name
 from companion.errors import ConfigError, RequestError
-from companion.tables import AssertionRow, ClaimRow, DeviceRow, FactRow, open_database, why
-from companion.tokens import check_name
 from companion.wire import Enrolled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from companion.assertions import Assertion
+    from companion.access.assertions import Assertion
     from companion.wire import EnrolRequest, RotateRequest
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from companion.access.tokens import Tokens
 from companion.errors import ConfigError
-from companion.tokens import Tokens
 
 if TYPE_CHECKING:
     from pathlib import Path

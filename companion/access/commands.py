@@ -15,7 +15,7 @@ from companion.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from companion.registry import Registry
+    from companion.access.registry import Registry
     from companion.settings import Config
 
 _EXAMPLES = """examples:
@@ -138,8 +138,8 @@ def _devices_rotate(arguments: argparse.Namespace) -> int:
 
 
 def _opened(arguments: argparse.Namespace) -> tuple[Config, Registry]:
+    from companion.access.registry import Registry  # noqa: PLC0415 - the same
     from companion.config import load  # noqa: PLC0415 - the other commands start faster
-    from companion.registry import Registry  # noqa: PLC0415 - the same
 
     config = load(arguments.config)
     return config, Registry(Path(config.state_dir))

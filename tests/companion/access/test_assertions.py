@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from companion.assertions import issuer, public_key, verified
+from companion.access.assertions import issuer, public_key, verified
 from companion.errors import RequestError
-from tests.companion.signer import Signer, b64
+from tests.companion.access.signer import Signer, b64
 
 if TYPE_CHECKING:
     from collections.abc import Callable
