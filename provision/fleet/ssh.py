@@ -163,7 +163,7 @@ class Session:
     def _cut(self, name: str, limit_s: float) -> None:
         """Hang up: a device that is stuck (its card, say) may acknowledge for ever and answer nothing."""
         self.failures[name] = f"no end within {limit_s:.0f} s"
-        _client(self._hosts[name]).close()
+        _client(self._hosts[name]).get_transport().close()
 
     def connected(self, name: str) -> bool:
         """Whether a device's connection still stands."""
