@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from rig.processes import Companion
-from tests.servers import until
+from tests.servers import serving, until
 from tests.stage import Stage, notice, wav_stage
 
 if TYPE_CHECKING:
@@ -85,16 +84,8 @@ def tap(companion: Companion) -> Iterator[Tap]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    facts.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(Handler) as facts.url:
         yield facts
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_from_a_claim_to_a_talk_then_revoked_and_taken_back(tmp_path: Path, companion: Companion) -> None:
