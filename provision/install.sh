@@ -53,7 +53,11 @@ changed() {
 }
 
 total() {
-  if [ $changes -eq 0 ]; then note "nothing to change"; else note "$changes changes"; fi
+  case $changes in
+    0) note "nothing to change" ;;
+    1) note "1 change" ;;
+    *) note "$changes changes" ;;
+  esac
   if reboot_needed; then note "reboot needed: config.txt"; fi
 }
 

@@ -519,7 +519,7 @@ def test_a_unit_that_somebody_disabled_is_a_change(box: nspawn.Container) -> Non
     box.run("systemctl", "--quiet", "disable", "pressel")
     done = _install(box, "1.1")
     assert "changed pressel.service: enabled" in done.stdout
-    assert "1 changes" in done.stdout
+    assert "1 change\n" in done.stdout
 
 
 def test_a_service_that_fails_with_nothing_changed_is_one_line(box: nspawn.Container) -> None:

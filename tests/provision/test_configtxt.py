@@ -66,6 +66,28 @@ def test_other_overlays_do_not_clash(line: str) -> None:
     assert with_block(f"{line}\n", LINES, NOWHERE) == f"{line}\n{BLOCK}"
 
 
+@pytest.mark.parametrize(
+    ("line", "pin"),
+    [
+        ("dtoverlay=gpio-ir", 18),
+        ("dtoverlay=pwm,func=2", 18),
+        ("dtoverlay=pwm-2chan,pin=12,func=4", 19),
+        ("dtoverlay=spi1-1cs,cs0_pin=16", 19),
+        ("dtoverlay=dht11,gpiopin=21", 21),
+    ],
+)
+def test_an_overlay_that_takes_a_pin_of_i2s_is_named_with_the_pin(line: str, pin: int) -> None:
+    with pytest.raises(MediaError, match=f'config.txt: "{line}" takes GPIO {pin}, which'):
+        with_block(f"{line}\n", LINES, NOWHERE)
+
+
+@pytest.mark.parametrize(
+    "line", ["gpio-ir,gpio_pin=17", "pwm-2chan,pin=12,func=4,pin2=13,func2=4", "w1-gpio", "dht11,gpiopin=4"]
+)
+def test_one_that_was_given_another_pin_does_not_clash(line: str) -> None:
+    assert with_block(f"dtoverlay={line}\n", LINES, NOWHERE).endswith(BLOCK)
+
+
 def test_a_board_without_an_i2s_overlay_clashes_with_none() -> None:
     assert with_block("dtoverlay=hifiberry-dac\n", ("dtparam=spi=on",), NOWHERE).startswith(
         "dtoverlay=hifiberry-dac\n"
