@@ -27,7 +27,7 @@ def drawn(board: Config) -> ET.Element:
 
 
 def wires(board: Config) -> list[ET.Element]:
-    return drawn(board).findall(f"{SVG}path")
+    return drawn(board).findall(f"{SVG}path[@class='wire']")
 
 
 def test_equal_boards_give_equal_text(board: Config) -> None:
@@ -65,10 +65,10 @@ def test_boxes_stay_on_the_paper_and_apart(board: Config) -> None:
 
 def test_each_pin_is_drawn_in_its_column_and_colored_when_it_is_used(board: Config) -> None:
     root = drawn(board)
-    pins = [rect for rect in root.findall(f"{SVG}rect") if rect.get("width") == "16"]
+    pins = [rect for rect in root.findall(f"{SVG}rect") if rect.get("width") == "20"]
     assert len(pins) == 40
     for number, rect in enumerate(pins, start=1):
-        assert int(rect.attrib["x"]) == (LEFT if number % 2 else RIGHT) - 8
+        assert int(rect.attrib["x"]) == (LEFT if number % 2 else RIGHT) - 10
     used = {pin for part in board.hat.parts for pin in part.wires.values()}
     colored = {number for number, rect in enumerate(pins, start=1) if rect.get("fill") in KINDS.values()}
     assert used <= colored
