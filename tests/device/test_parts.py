@@ -106,7 +106,7 @@ def test_which_credential_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     credentials.mkdir()
     state.mkdir()
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    with pytest.raises(ConfigError, match="no claim, no identity and no token .* pressel enroll --claim-file FILE"):
+    with pytest.raises(ConfigError, match="pressel enroll --claim-file FILE, then restart"):
         _asked(state)
     assert _asked(state, kind="unmute") is None
     assert _asked(state, token_file="anything") is None
