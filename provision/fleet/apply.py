@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from provision import inventory
 from provision.fleet.deploy import deploy
 from provision.fleet.plan import forecast
-from provision.fleet.release import open_release
 from provision.fleet.report import Outcome, Progress, show
 from provision.fleet.rollout import must_stop, waves
 from provision.fleet.survey import survey
+from provision.release import open_release
 
 if TYPE_CHECKING:
     import argparse

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pyinfra.api.operation import OperationMeta
 
     from provision.fleet.planning import Plan
-    from provision.fleet.release import Release
     from provision.fleet.report import Progress, Result
+    from provision.release import Release
 
 # Belongs to the login, 0700: what is sent goes there without a detour through /tmp. Each run has a folder for
 # itself in it; the bundle goes back to where the next run finds it.

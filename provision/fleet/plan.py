@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provision import inventory
-from provision.fleet.release import open_release
 from provision.fleet.report import Outcome, show
 from provision.fleet.survey import survey
+from provision.release import open_release
 
 if TYPE_CHECKING:
     import argparse

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from provision.errors import SecretError
+from provision.claim import is_companion, read_claim
 from provision.fleet.facts import json_of, text_of
 from provision.inventory import Target, render_config
 
 if TYPE_CHECKING:
-    from provision.fleet.release import Release
+    from provision.release import Release
 
 TOKEN_FILE, CLAIM_FILE, CONFIG_FILE = "token", "claim.json", "config.toml"
 
@@ -129,7 +128,7 @@ def _secret_steps(target: Target, found: dict[str, str], files: dict[str, str]) 
             files[TOKEN_FILE] = token
             steps.append("write the token")
     if target.claim and not _enrolled(target, found):
-        claim = _claim(target, target.claim.read())
+        claim = read_claim(target)
         if found.get("claim") != _sha256(claim):
             files[CLAIM_FILE] = claim
             steps.append("hand over the claim")
@@ -139,35 +138,7 @@ def _secret_steps(target: Target, found: dict[str, str], files: dict[str, str]) 
 def _enrolled(target: Target, found: dict[str, str]) -> bool:
     """Whether it has an identity with this companion under this name; its claim is then spent."""
     identity = json_of(found, "identity")
-    return identity.get("name") == target.name and _same(identity.get("url"), _companion(target))
-
-
-def _claim(target: Target, text: str) -> str:
-    """Return the claim file as it goes to the device; one from another companion is refused."""
-    assert target.claim  # noqa: S101 - the caller has read it
-    try:
-        claim = json.loads(text)
-        url, complete = claim["url"], isinstance(claim["claim"], str)
-    except (ValueError, KeyError, TypeError):
-        url, complete = None, False
-    if not complete:
-        raise SecretError(
-            f"{target.claim.name}: {target.claim.source} is no claim: make one with "
-            f"pressel-companion claims new {target.name} --out FILE"
-        )
-    if not _same(url, _companion(target)):
-        raise SecretError(
-            f"{target.claim.name}: it is for {url}, and the device's companion is {_companion(target)}"
-        )
-    return text + "\n"
-
-
-def _companion(target: Target) -> str:
-    return str(target.config["backend"]["url"])
-
-
-def _same(one: object, other: str) -> bool:
-    return isinstance(one, str) and one.rstrip("/") == other.rstrip("/")
+    return identity.get("name") == target.name and is_companion(target, identity.get("url"))
 
 
 def _diff(have: str | None, wanted: str) -> str:

@@ -13,8 +13,8 @@ from provision.fleet.ssh import Session
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provision.fleet.release import Release
     from provision.inventory import Target
+    from provision.release import Release
 
 
 def survey(targets: Sequence[Target], release: Release, parallel: int) -> tuple[list[Plan], dict[str, str]]:

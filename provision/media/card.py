@@ -16,9 +16,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from device import config as device_config
 from provision import configtxt
+from provision.claim import read_claim
 from provision.errors import InventoryError, MediaError
 from provision.inventory import Fleet, Target, load, render_config
 from provision.media import bookworm, bootpart, cloudinit, settings
+from provision.release import open_release
 from provision.schema import nearest
 
 if TYPE_CHECKING:
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
 
     from provision.media.bootpart import Change, Content, Kind
     from provision.media.settings import Settings
+    from provision.release import Release
 
 FOLDER = "pressel"
+_ARCHITECTURE = "aarch64"
 ON_DEVICE = "/boot/firmware"  # where Raspberry Pi OS has its boot partition, since Bookworm
 FIRST_BOOT = f"{ON_DEVICE}/{FOLDER}/first-boot.sh"
 _SCRIPT = Path(__file__).parent / "first-boot.sh"
@@ -104,21 +108,31 @@ def _pick(fleet: Fleet, name: str) -> Target:
 
 def _common(fleet: Fleet, target: Target, boot: Path) -> dict[str, Content]:
     """Return what every image needs: config.txt, and the folder that the first start installs from."""
-    bundle = settings.open_bundle(fleet)
+    release = _release(fleet)
+    bundle = f"pressel-{release.version}-{release.arch}.tar.gz"
     board = device_config.HARDWARE / target.board / "board.toml"
     text = configtxt.with_block(bootpart.read_text(boot / "config.txt"), _config_txt(board), boot)
     wanted: dict[str, Content] = {"config.txt": bootpart.to_bytes(text)}
     olds = (boot / FOLDER).glob("pressel-*.tar.gz")
-    wanted |= {f"{FOLDER}/{old.name}": None for old in sorted(olds) if old.name != bundle.name}
+    wanted |= {f"{FOLDER}/{old.name}": None for old in sorted(olds) if old.name != bundle}
     wanted |= {
         f"{FOLDER}/board": f"{target.board}\n".encode(),
         f"{FOLDER}/config.toml": render_config(target).encode(),
         f"{FOLDER}/first-boot.sh": _SCRIPT.read_bytes(),
-        f"{FOLDER}/{bundle.name}": bundle.file,
+        f"{FOLDER}/{bundle}": release.path,
     }
     token = f"{target.token.read()}\n" if target.token else ""
-    claim = settings.read_claim(target.claim, fleet.companion) if target.claim else ""
+    claim = read_claim(target)
     return wanted | _once(boot, f"{FOLDER}/token", token) | _once(boot, f"{FOLDER}/claim.json", claim)
+
+
+def _release(fleet: Fleet) -> Release:
+    release = open_release(fleet.bundle)
+    if release.arch != _ARCHITECTURE:
+        raise MediaError(
+            f"fleet.bundle: {release.path} is for {release.arch}: a Pi needs --arch {_ARCHITECTURE}"
+        )
+    return release
 
 
 def _once(boot: Path, path: str, text: str) -> dict[str, Content]:

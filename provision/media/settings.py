@@ -1,12 +1,10 @@
-"""What a device is told at its first start, from the inventory: login, radio network, claim, release."""
+"""What a device is told at its first start, from the inventory: login and radio network."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
-import tarfile
 import zoneinfo
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +16,9 @@ from provision.schema import nearest
 if TYPE_CHECKING:
     from provision import schema
     from provision.inventory import Fleet
-    from provision.secret import Secret
 
 _KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-\S+|sk-\S+@openssh\.com) ([A-Za-z0-9+/=]+)( .*)?")
 _HEX_PSK = re.compile(r"[0-9a-fA-F]{64}")
-_VERSION = re.compile(r"^[0-9][0-9A-Za-z.+]*$")
-_ARCHITECTURE = "aarch64"
 
 
 @dataclass(frozen=True)
@@ -50,14 +45,6 @@ class Settings:
     wifi: Wifi | None
 
 
-@dataclass(frozen=True)
-class Bundle:
-    """A release: its file here, and the name that it has on a card."""
-
-    file: Path
-    name: str
-
-
 def gather(fleet: Fleet, name: str) -> Settings:
     """Return a device's settings. Raises FleetError for a key or a password that cannot be one."""
     media = fleet.media
@@ -70,55 +57,6 @@ def gather(fleet: Fleet, name: str) -> Settings:
 def psk(ssid: str, passphrase: str) -> str:
     """Return the 256-bit key of a WPA2 passphrase (IEEE 802.11i, annex H.4), as 64 hexadecimal digits."""
     return hashlib.pbkdf2_hmac("sha1", passphrase.encode(), ssid.encode(), 4096, 32).hex()
-
-
-def read_claim(secret: Secret, companion: str) -> str:
-    """Return claim.json's text. Raises FleetError when the secret is no claim, or one of another companion.
-
-    The secret is what `pressel-companion claims new --out` writes.
-    """
-    try:
-        values = json.loads(secret.read())
-        url, claim = str(values["url"]), str(values["claim"])
-    except (ValueError, TypeError, KeyError):
-        raise MediaError(
-            f"{secret.name}: {secret.source} holds no claim: "
-            "make one with `pressel-companion claims new NAME --out FILE`"
-        ) from None
-    if url.rstrip("/") != companion.rstrip("/"):
-        raise MediaError(
-            f"{secret.name}: it is for {url}, and fleet.companion is {companion}: make one there"
-        )
-    return json.dumps({"url": url, "claim": claim}) + "\n"
-
-
-def open_bundle(fleet: Fleet) -> Bundle:
-    """Return the release that the inventory names. Raises MediaError when there is none for a Pi."""
-    if fleet.bundle is None:
-        raise MediaError('fleet.bundle is missing: run script/bundle and name what it wrote, "dist/…tar.gz"')
-    try:
-        facts = _bundle_facts(fleet.bundle)
-        version, architecture = _VERSION.findall(str(facts["version"]))[0], str(facts["arch"])
-    except FileNotFoundError:
-        raise MediaError(f"fleet.bundle: {fleet.bundle} is missing: make it with script/bundle") from None
-    except (OSError, EOFError, tarfile.TarError, ValueError, TypeError, LookupError):
-        raise MediaError(
-            f"fleet.bundle: {fleet.bundle} is no whole bundle: make it with script/bundle"
-        ) from None
-    if architecture != _ARCHITECTURE:
-        raise MediaError(
-            f"fleet.bundle: {fleet.bundle} is for {architecture}: a Pi needs --arch {_ARCHITECTURE}"
-        )
-    return Bundle(fleet.bundle, f"pressel-{version}-{architecture}.tar.gz")
-
-
-def _bundle_facts(file: Path) -> dict[str, object]:
-    with tarfile.open(file, "r:gz") as archive:
-        for member in archive:
-            if member.name.count("/") == 1 and member.name.endswith("/bundle.json"):
-                inner = archive.extractfile(member)
-                return dict(json.loads(inner.read() if inner else b""))
-    raise ValueError("no bundle.json")
 
 
 def _keys(file: Path) -> list[str]:

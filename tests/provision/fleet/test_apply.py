@@ -11,7 +11,7 @@ from provision.fleet.apply import roll_out
 from provision.fleet.planning import Plan
 from provision.fleet.report import Outcome
 from provision.schema import FleetSection
-from tests.provision.fleet.targets import target
+from tests.provision.targets import target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

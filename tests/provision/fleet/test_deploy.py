@@ -9,7 +9,7 @@ import pytest
 
 from provision.fleet.deploy import exit_status, failure, gate_script, install_script, reasons, room_script
 from provision.fleet.planning import Plan
-from tests.provision.fleet.targets import target
+from tests.provision.targets import target
 
 if TYPE_CHECKING:
     from pathlib import Path

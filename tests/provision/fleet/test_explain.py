@@ -10,7 +10,7 @@ from pyinfra.api.exceptions import ConnectError, PyinfraError
 
 from provision.fleet.explain import explain, why_silent
 from provision.fleet.facts import NO_SUDO
-from tests.provision.fleet.targets import target
+from tests.provision.targets import target
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from provision.fleet.plan import forecast
 from provision.fleet.planning import Plan
-from tests.provision.fleet.targets import target
+from tests.provision.targets import target
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,9 +10,9 @@ import pytest
 
 from provision.errors import SecretError
 from provision.fleet.planning import make_plan
-from provision.fleet.release import Release
 from provision.inventory import render_config
-from tests.provision.fleet.targets import URL, b64, target
+from provision.release import Release
+from tests.provision.targets import URL, b64, target
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import pytest
 
 from provision.errors import InventoryError
 from provision.fleet.ssh import check_keys
-from tests.provision.fleet.targets import target
+from tests.provision.targets import target
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provision.fleet.status import condition, duration
-from tests.provision.fleet.targets import b64
+from tests.provision.targets import b64
 
 
 def test_everything_known_has_a_plain_name() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provision.fleet.release import Release
 from provision.fleet.survey import survey
+from provision.release import Release
 from rig.processes import free_port
-from tests.provision.fleet.targets import target
+from tests.provision.targets import target
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -53,6 +53,16 @@ def test_a_card_gets_all_that_the_first_start_needs(desk: Path, boot: Path) -> N
     assert not (folder / "token").exists()
 
 
+def test_a_release_for_another_machine_is_refused(
+    desk: Path, boot: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cards.bundle(desk / "bundle.tar.gz", arch="x86_64")
+    before = everything(boot)
+    assert media(desk, boot) == cli.USAGE_EXIT
+    assert "is for x86_64: a Pi needs --arch aarch64" in capsys.readouterr().err
+    assert everything(boot) == before
+
+
 def test_a_second_run_changes_nothing_and_says_so(
     desk: Path, boot: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,16 +1,14 @@
-"""What a device is told, from the inventory: keys, radio network, claim and release, each checked."""
+"""What a device is told, from the inventory: keys and radio network, each checked."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from provision.errors import FleetError, MediaError
+from provision.errors import MediaError
 from provision.inventory import Fleet, load
 from provision.media import settings
-from provision.secret import Secret
 from tests.provision import cards
 
 if TYPE_CHECKING:
@@ -22,11 +20,6 @@ def fleet(folder: Path, *, wifi: str = "default", replace: tuple[str, str] = (""
     file = cards.inventory(folder, wifi=wifi)
     file.write_text(file.read_text().replace(*replace))
     return load(file)
-
-
-def claim(folder: Path, text: str) -> Secret:
-    (folder / "claim").write_text(text)
-    return Secret("kitchen-1: claim", folder, "claim")
 
 
 def test_the_wifi_key_is_that_of_the_standard() -> None:
@@ -119,58 +112,3 @@ def test_an_unknown_time_zone_gets_the_nearest(tmp_path: Path) -> None:
     owners = fleet(tmp_path, replace=("Europe/Berlin", "Europe/Berlyn"))
     with pytest.raises(MediaError, match="Europe/Berlin"):
         settings.gather(owners, "kitchen-1")
-
-
-def test_a_claim_is_passed_on(tmp_path: Path) -> None:
-    text = settings.read_claim(
-        claim(tmp_path, json.dumps({"url": f"{cards.URL}/", "claim": "c1"})), cards.URL
-    )
-    assert json.loads(text) == {"url": f"{cards.URL}/", "claim": "c1"}
-
-
-@pytest.mark.parametrize("text", ["c1", "[]", '{"url": "x"}', "{"])
-def test_what_is_no_claim_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(MediaError, match=r"holds no claim: make one with `pressel-companion claims new"):
-        settings.read_claim(claim(tmp_path, text), cards.URL)
-
-
-def test_a_claim_of_another_companion_is_refused(tmp_path: Path) -> None:
-    other = claim(tmp_path, json.dumps({"url": "https://elsewhere.example", "claim": "c1"}))
-    with pytest.raises(MediaError, match=r"it is for https://elsewhere\.example") as refused:
-        settings.read_claim(other, cards.URL)
-    assert "c1" not in str(refused.value)
-
-
-def test_a_bundle_is_known_by_what_it_says_of_itself(tmp_path: Path) -> None:
-    found = settings.open_bundle(fleet(tmp_path))
-    assert (found.file, found.name) == (tmp_path / "bundle.tar.gz", "pressel-0.2.0-aarch64.tar.gz")
-
-
-def test_a_bundle_of_another_architecture_is_refused(tmp_path: Path) -> None:
-    owners = fleet(tmp_path)
-    cards.bundle(tmp_path / "bundle.tar.gz", arch="x86_64")
-    with pytest.raises(MediaError, match="is for x86_64: a Pi needs --arch aarch64"):
-        settings.open_bundle(owners)
-
-
-@pytest.mark.parametrize("content", [b"", b"nothing packed", b"half"])
-def test_half_a_bundle_is_refused(tmp_path: Path, content: bytes) -> None:
-    owners = fleet(tmp_path)
-    whole = (tmp_path / "bundle.tar.gz").read_bytes()
-    (tmp_path / "bundle.tar.gz").write_bytes(whole[: len(whole) // 2] if content == b"half" else content)
-    with pytest.raises(MediaError, match="is no whole bundle: make it with script/bundle"):
-        settings.open_bundle(owners)
-
-
-def test_a_version_that_would_leave_the_folder_is_refused(tmp_path: Path) -> None:
-    owners = fleet(tmp_path)
-    cards.bundle(tmp_path / "bundle.tar.gz", version="../../0.2")
-    with pytest.raises(MediaError, match="is no whole bundle"):
-        settings.open_bundle(owners)
-
-
-def test_no_bundle_is_told_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(FleetError, match=r"fleet\.bundle is missing: run script/bundle"):
-        settings.open_bundle(fleet(tmp_path, replace=('bundle = "bundle.tar.gz"', "")))
-    with pytest.raises(FleetError, match=r"none\.tar\.gz is missing: make it with script/bundle"):
-        settings.open_bundle(fleet(tmp_path, replace=("bundle.tar.gz", "none.tar.gz")))

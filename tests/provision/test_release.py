@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provision.errors import InventoryError
-from provision.fleet.release import open_release
+from provision.release import open_release
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +52,10 @@ def test_what_is_no_bundle_is_refused_by_name(tmp_path: Path) -> None:
         (cut, "cut.tar.gz is no bundle"),
         (archive(tmp_path / "other.tar.gz", readme="x"), "it holds no bundle.json"),
         (archive(tmp_path / "odd.tar.gz", bundle_json="[]"), "odd.tar.gz is no bundle"),
+        (
+            archive(tmp_path / "up.tar.gz", bundle_json='{"version": "../../0.2", "arch": "aarch64"}'),
+            'up.tar.gz is no bundle of Pressel: "../../0.2" is no version',
+        ),
     ):
         with pytest.raises(InventoryError, match=complaint):
             open_release(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LONGEST = 64 * 1024
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+]*")  # it becomes a part of file names
 _OF_ITSELF = ("SHA256SUMS", "bundle.json")
 
 
@@ -57,6 +59,8 @@ def open_release(path: Path | None) -> Release:
         raise InventoryError(f"fleet.bundle: {path} is missing: make it with script/bundle") from None
     except (OSError, EOFError, tarfile.TarError, msgspec.DecodeError) as error:
         raise InventoryError(f"fleet.bundle: {path} is no bundle of Pressel: {error}") from None
+    if not _VERSION.fullmatch(about.version):
+        raise InventoryError(f'fleet.bundle: {path} is no bundle of Pressel: "{about.version}" is no version')
     sums = found.get("SHA256SUMS")
     return Release(path, about.version, about.arch, hashlib.sha256(sums).hexdigest() if sums else "")
 
