@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provision import inventory
+from provision.fleet import survey
 from provision.fleet.deploy import deploy
 from provision.fleet.plan import forecast
 from provision.fleet.report import Outcome, Progress, show
 from provision.fleet.rollout import must_stop, waves
-from provision.fleet.survey import survey
-from provision.release import open_release
 
 if TYPE_CHECKING:
     import argparse
@@ -22,14 +20,10 @@ if TYPE_CHECKING:
 
 def main(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    fleet = inventory.load(options.inventory)
-    targets = fleet.select(options.limit)
-    release = open_release(fleet.bundle)
-    plans, failures = survey(targets, release, options.parallel)
-    outcomes = [Outcome(name, "unreachable", detail=why) for name, why in failures.items()]
-    outcomes += [forecast(plan) for plan in plans if plan.problem or not plan.steps]
+    fleet, release, plans, unreachable = survey.whole(options)
+    outcomes = [*unreachable, *(forecast(plan) for plan in plans if plan.problem or not plan.steps)]
     changing = [plan for plan in plans if plan.steps and not plan.problem]
-    with Progress(len(targets)) as progress:
+    with Progress(len(plans) + len(unreachable)) as progress:
         for outcome in outcomes:
             progress.end(outcome)
         installed, stopped = roll_out(
@@ -37,7 +31,7 @@ def main(options: argparse.Namespace) -> int:
             fleet.settings,
             lambda wave: deploy(wave, release, fleet.settings.gate_s, options.parallel, progress),
         )
-    order = [target.name for target in targets]
+    order = [target.name for target in fleet.targets]
     outcomes = sorted([*outcomes, *installed], key=lambda outcome: order.index(outcome.name))
     return show(
         outcomes, as_json=options.json, fleet=fleet.settings.name, release=release.version, stopped=stopped

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provision import inventory
+from provision.fleet import survey
 from provision.fleet.report import Outcome, show
-from provision.fleet.survey import survey
-from provision.release import open_release
 
 if TYPE_CHECKING:
     import argparse
@@ -17,12 +15,8 @@ if TYPE_CHECKING:
 
 def main(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    fleet = inventory.load(options.inventory)
-    targets = fleet.select(options.limit)
-    release = open_release(fleet.bundle)
-    plans, failures = survey(targets, release, options.parallel)
-    outcomes = [forecast(plan) for plan in plans]
-    outcomes += [Outcome(name, "unreachable", detail=why) for name, why in failures.items()]
+    fleet, release, plans, unreachable = survey.whole(options)
+    outcomes = [*map(forecast, plans), *unreachable]
     if not options.json:
         for plan in plans:
             if plan.diff:

@@ -6,7 +6,7 @@ import json
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -73,14 +73,11 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for title in head:
         table.add_column(title, overflow="fold", no_wrap=not console.is_terminal)
     for row in rows:
-        style = next((_COLOURS.get(cell, "red") for cell in row[1:2] if cell in _RESULTS), None)
+        style = _COLOURS.get(row[1], "red") if row[1] in get_args(Result) else None
         table.add_row(*row, style=style)
     with console.capture() as captured:
         console.print(table, markup=False)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
-
-
-_RESULTS = (*_WELL, "failed", "rolled back", "unreachable", "not started")
 
 
 def _row(outcome: Outcome) -> tuple[str, str, str, str]:
