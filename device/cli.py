@@ -208,9 +208,8 @@ def _run(options: argparse.Namespace) -> int:
     from device.parts import Parts  # noqa: PLC0415 # the same
     from device.system.logs import set_up  # noqa: PLC0415 # the same
 
-    faulthandler.enable(
-        set_up().stream
-    )  # on systemd's SIGABRT, or a crash in a library, every thread's place
+    handler = set_up()
+    faulthandler.enable(handler.stream)  # at systemd's SIGABRT, or a library's crash: where each thread was
     for doubt in _doubts(config):
         logging.getLogger(__name__).warning("%s", doubt)
     chaos = None

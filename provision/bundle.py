@@ -167,9 +167,7 @@ def _packed(folder: Path, out: Path) -> Path:
     half = archive.with_suffix(".half")
     with (
         half.open("wb") as raw,
-        gzip.GzipFile(
-            filename="", fileobj=raw, mode="wb", compresslevel=1, mtime=0
-        ) as packed,  # wheels are zips
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,  # wheels are zips already
         tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,
     ):
         for file in _files(folder):

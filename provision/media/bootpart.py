@@ -8,7 +8,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from provision.errors import MediaError
 
@@ -143,13 +143,14 @@ def _write(path: Path, content: bytes | Path, wrote: Callable[[int], None]) -> N
             with content.open("rb") as source:
                 while chunk := source.read(_CHUNK):
                     out.write(chunk)
-                    out.flush()
-                    os.fsync(
-                        out.fileno()
-                    )  # else the bar shows the memory's speed, and the card's comes after
+                    _flush(out)  # else the bar shows the memory's speed, and the card's comes after
                     wrote(len(chunk))
-        out.flush()
-        os.fsync(out.fileno())
+        _flush(out)
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _sync(folder: Path) -> None:
