@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -96,7 +97,13 @@ def test_a_socket_that_nobody_reads_is_no_trouble(tmp_path: Path, monkeypatch: p
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
         deaf.bind(str(tmp_path / "full"))
         full = Notifier()
-        for _ in range(2000):  # many more than the queue holds
-            full.status("x")
+        for number in range(2000):  # many more than the queue holds
+            full.status(f"{number}")
+        deaf.setblocking(False)
+        held = 0
+        with suppress(BlockingIOError):
+            while deaf.recv(100):
+                held += 1
+        assert 0 < held < 2000, "the queue was never full"
         full.close()
     notifier.close()
