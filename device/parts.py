@@ -69,12 +69,8 @@ class Parts:
         self.chaos = chaos
         self.open_link = chaos.open_link if chaos else Link
         folder = Path(config.state.dir)
-        self.store = Store(
-            folder,
-            daemon.store_troubled,
-            chaos.disk() if chaos else None,
-            on_recovered=daemon.store_recovered,
-        )
+        disk = chaos.disk() if chaos else None
+        self.store = Store(folder, daemon.store_troubled, disk, on_recovered=daemon.store_recovered)
         self._enrolment = _make_enrolment(config, daemon)
         self._plain_backend = backend = _make_backend(config, self._enrolment)
         self._backend = chaos.backend(backend) if chaos else backend
@@ -88,11 +84,7 @@ class Parts:
         self._vad = Vad(source.rate, config.vad)
         self.recent = Recent(folder / "events.json")
         self.ledger = Ledger(folder, config.backend.endpoint, lambda text: daemon.tell("warning", text))
-        self.recorder = (
-            Recorder(folder / "recordings", lambda text: daemon.tell("warning", text))
-            if config.state.record_audio
-            else None
-        )
+        self.recorder = _make_recorder(config, daemon)
         self.uplink = Uplink(
             ring,
             source.rate,
@@ -238,6 +230,13 @@ def _make_panel(config: Config) -> Panel:
         chain=Chain(**msgspec.structs.asdict(panel.apa102)) if panel.light == "apa102" else None,
         debounce_ms=panel.debounce_ms,
     )
+
+
+def _make_recorder(config: Config, daemon: Listener) -> Recorder | None:
+    """Return what keeps the sound for debugging, None where the owner does not want that."""
+    if not config.state.record_audio:
+        return None
+    return Recorder(Path(config.state.dir) / "recordings", lambda text: daemon.tell("warning", text))
 
 
 def _make_enrolment(config: Config, daemon: Listener) -> Enrolment | None:
