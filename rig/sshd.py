@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from rig.rootfs import run_in
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -123,7 +125,7 @@ def answers(port: int) -> bool:
 
 
 def _chroot(root: Path, *command: str) -> None:
-    done = subprocess.run(["chroot", str(root), *command], capture_output=True, text=True, check=False)
+    done = run_in(root, *command)
     if done.returncode:
         raise RuntimeError(f"{command[0]} in {root}: {done.stderr.strip()}")
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from rig.processes import Companion, ProcessError
 from rig.rootfs import Unavailable
-from rig.speech import say
+from rig.speech import SPOKEN_HZ, say
 from rig.vpi.agent import GuestError
 from rig.vpi.home import Home
 from rig.vpi.pi import CARD_HZ, LED, load, save
@@ -25,7 +25,7 @@ from rig.vpi.pi import CARD_HZ, LED, load, save
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rig.vpi.pi import Pi
+    from rig.vpi.pi import Pi, Samples
 
 FOLDER = Path(
     os.environ.get("PRESSEL_APPLIANCE") or f"/tmp/pressel-appliance-{os.getuid()}"  # noqa: S108  # sockets have short paths
@@ -94,6 +94,7 @@ def _down(_options: argparse.Namespace) -> None:
             pi.off()
     if pid := _companion_pid():
         os.kill(pid, signal.SIGTERM)
+        _until(lambda: not _companion_pid(), f"the companion (process {pid}) does not end")
 
 
 def _press(options: argparse.Namespace) -> None:
@@ -110,31 +111,21 @@ def _release(_options: argparse.Namespace) -> None:
 
 def _say(options: argparse.Namespace) -> None:
     with _step("speaking"):
-        _speak(_running(), options.what)
+        _running().say(*_spoken(options.what))
 
 
 def _hear(options: argparse.Namespace) -> None:
     pi = _running()
-    recording = pi.listen()
-    try:
-        if options.words:
-            _hold_a_talk(pi, options.words)
-        else:
-            with _step(f"recording {options.seconds:g} s of the guest's time"):
-                pi.agent.run(f"sleep {options.seconds}", timeout_s=options.seconds * 20 + 60)
-    finally:
-        sound = recording.stop()
+    if options.words:
+        with _step("a turn and its reply"):
+            sound = pi.talk(*_spoken(options.words))
+    else:
+        with _step(f"recording {options.seconds:g} s of the guest's time"):
+            recording = pi.listen()
+            pi.agent.run(f"sleep {options.seconds}", timeout_s=options.seconds * 20 + 60)
+            sound = recording.stop()
     save(options.file, sound)
     print(f"{options.file}: {len(sound) / CARD_HZ:.1f} s")
-
-
-def _hold_a_talk(pi: Pi, words: str) -> None:
-    with _step("speaking, with the button held"):
-        pi.hold()
-        _speak(pi, words)
-        pi.release()
-    with _step("the reply"):
-        _until(lambda: pi.ask("status")["state"] in ("ready", "idle"), "the reply did not end")
 
 
 def _led(options: argparse.Namespace) -> None:
@@ -154,7 +145,7 @@ def _status(options: argparse.Namespace) -> None:
     pi = _home().pi()
     facts: dict[str, Any] = {"folder": str(FOLDER), "on": pi.on, "companion": bool(_companion_pid())}
     if pi.on:
-        facts |= pi.agent.ask("hello") | {"pressel": pi.ask("status")}
+        facts |= pi.agent.ask("hello") | {"pressel": pi.ask("status") if _answers(pi) else None}
     print(json.dumps(facts) if options.json else "\n".join(f"{key}: {value}" for key, value in facts.items()))
 
 
@@ -206,11 +197,9 @@ def _answers(pi: Pi) -> bool:
         return False
 
 
-def _speak(pi: Pi, what: str) -> None:
-    if Path(what).suffix == ".wav":
-        pi.say(*load(Path(what)))
-    else:
-        pi.say(say(what))
+def _spoken(what: str) -> tuple[Samples, int]:
+    """Return what a .wav file holds, or the words, spoken; with the rate."""
+    return load(Path(what)) if Path(what).suffix == ".wav" else (say(what), SPOKEN_HZ)
 
 
 def _until(fact: Callable[[], bool], complaint: str) -> None:

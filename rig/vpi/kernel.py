@@ -7,7 +7,6 @@ module beside Debian's kernel. Source of both: drivers/gpio/gpio-sim.c and kerne
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -145,9 +144,7 @@ def _make_initrd(workshop: Path, modules: list[str]) -> None:
 
 
 def _inside(workshop: Path, script: str) -> str:
-    done = subprocess.run(
-        ["chroot", str(workshop), "sh", "-c", script], capture_output=True, text=True, check=False
-    )
+    done = rootfs.run_in(workshop, "sh", "-c", script)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
         raise rootfs.Unavailable(f"the virtual Pi's kernel cannot be made: {said}")

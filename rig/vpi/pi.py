@@ -30,6 +30,7 @@ SOCKET = "/var/lib/pressel/control.sock"
 CARD = "Loopback: PCM (hw:0,1)"
 _OURS = "plughw:Loopback,0"
 _LEAD_S = 0.3
+REPLY_S = 240.0  # of ours: an emulated processor beside other work
 _TAIL_S = 0.6  # a loopback card repeats what its buffer held last when the player stops
 
 AUDIO = f"""\
@@ -101,6 +102,29 @@ class Pi(Machine):
             if time.monotonic() > deadline:
                 raise GuestError("the recorder of the speaker does not start")
         return Recording(job, lambda: self.agent.run(f"kill -INT $(cat {name}); rm -f {name}"))
+
+    def talk(self, samples: Samples, rate: int = SPOKEN_HZ) -> Samples:
+        """Speak with the button held, and return what the speaker played until the reply had ended."""
+        replies = self.ask("status")["counters"]["replies"]
+        recording = self.listen()
+        try:
+            self.hold()
+            self.say(samples, rate)
+            self.release()
+            deadline = time.monotonic() + REPLY_S
+            while not self._has_replied(replies):
+                if time.monotonic() > deadline:
+                    raise GuestError(
+                        "no reply has come to its end: script/appliance sh journalctl -u pressel"
+                    )
+                time.sleep(0.2)
+        finally:
+            sound = recording.stop()
+        return sound
+
+    def _has_replied(self, before: int) -> bool:
+        now = self.ask("status")
+        return bool(now["counters"]["replies"] > before and now["state"] in ("ready", "idle"))
 
     def ask(self, command: str, **more: Any) -> dict[str, Any]:
         """Ask Pressel one thing over its control socket. Raises GuestError without a daemon."""
