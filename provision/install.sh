@@ -369,7 +369,8 @@ put_units() {
   done
 }
 
-restart_journal() { ! systemd_runs || systemctl try-restart systemd-journald; }
+# Restarted, it still writes to memory where it did before; the flush takes it, and what it has, to the card.
+restart_journal() { ! systemd_runs || { systemctl try-restart systemd-journald && journalctl --flush; }; }
 
 put_user() {
   local group

@@ -455,6 +455,11 @@ def empty(
     (root / "srv/config.toml").write_text(f'[backend]\nurl = "{companion.url}"\n\n{audio}')
     (root / "srv/wrong.toml").write_text(f'[backend]\nurl = "http://127.0.0.1:1"\n\n{audio}')
     shutil.copy(companion.token_file, root / "srv/token")
+    volatile = (
+        root / "usr/lib/systemd/journald.conf.d/40-rpi-volatile-storage.conf"
+    )  # as Raspberry Pi OS has it
+    volatile.parent.mkdir(exist_ok=True)
+    volatile.write_text("[Journal]\nStorage=volatile\n")
     with nspawn.Container(root, f"install-{os.getpid()}") as running:
         yield running
 
@@ -491,6 +496,10 @@ def test_it_starts_passes_its_gate_and_is_left_alone_the_second_time(empty: nspa
     started = empty.show("pressel", "ActiveEnterTimestampMonotonic")
     assert "nothing to change" in _install(empty, "1.0", *_BOX).stdout
     assert empty.show("pressel", "ActiveEnterTimestampMonotonic") == started
+
+
+def test_the_journal_is_on_the_card_from_the_installation_on(box: nspawn.Container) -> None:
+    assert "File path: /var/log/journal/" in box.run("journalctl", "--header").stdout
 
 
 def test_an_update_is_kept_and_one_that_fails_its_gate_is_taken_back(box: nspawn.Container) -> None:
